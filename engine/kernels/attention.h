@@ -1,0 +1,42 @@
+/* Attention over one tile: one KV block of one kv head, for a stack of query rows.
+ *
+ * KV blocks hold 32 tokens. Of one (layer, block, kv head):
+ *   K  [head_dim, 32]  f16, transposed: the 32 tokens of one dimension lie together
+ *   V  [32, head_dim]  f16
+ * K and V are read only as stored, also for rows of the same step.
+ *
+ * The arithmetic of one query row (the specification, attention_scalar.c):
+ *   scores: s[t] = fma over d ascending of q[d] * K[d][t], from 0; q is already scaled
+ *   online softmax per tile of 32 tokens in ascending order: m' = max(m, max_t s[t]) over unmasked t;
+ *   c = exp(m - m'); p[t] = exp(s[t] - m'), 0 where masked (masked columns are never multiplied);
+ *   l = l * c + sum_t p[t] (16 fixed lanes, fixed tree); o[d] = o[d] * c, then fma over t ascending
+ *   of p[t] * V[t][d].
+ * The state (m, l, o) starts anew at every split of 256 tokens (absolute positions) and the splits
+ * are merged in ascending order by attention_merge(). So one row's bits depend on its own query and
+ * the stored K and V, never on the other rows of the tile, the chunk or the threads. */
+#ifndef WICARA_KERNELS_ATTENTION_H
+#define WICARA_KERNELS_ATTENTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct attention_tile {
+    const uint16_t *k;         // [head_dim, 32] f16
+    const uint16_t *v;         // [32, head_dim] f16
+    size_t head_dim;           // multiple of 16
+    size_t n_rows;             // query rows stacked (positions x query heads of the kv head)
+    const float *const *q;     // [n_rows] pointers to [head_dim]
+    const int32_t *n_visible;  // [n_rows] how many of the 32 tokens each row sees, from n_first
+    const int32_t *n_first;    // [n_rows] first visible token in the tile (windows), usually 0
+    float *m;                  // [n_rows] running maximum, -INFINITY at the start of a split
+    float *l;                  // [n_rows] running sum, 0 at the start of a split
+    float *const *o;           // [n_rows] pointers to [head_dim] accumulators, 0 at the start
+};
+
+/* Merges split state b into a (both of one row), in ascending order of splits, portable code. */
+void attention_merge(float *m_a, float *l_a, float *o_a, float m_b, float l_b, const float *o_b,
+                     size_t head_dim);
+/* The exp of all kernels: own polynomial, equal bits at every level. x <= 88. */
+float kernel_exp(float x);
+
+#endif

@@ -1,0 +1,83 @@
+/* The table of compute kernels and the choice of its level at run time.
+ *
+ * A model holds one `const struct kernels *`; nothing about it is global, so two levels can be
+ * compared in one process. Every slot has a scalar specification (the SCALAR table, *_scalar.c) and
+ * every level equals it bit for bit, for any number of rows: work is split over output rows and
+ * heads, never over K. Files of one instruction set are compiled with its flags, all others for
+ * the x86-64 baseline; -ffp-contract=off everywhere, fused multiply-adds are explicit.
+ *
+ * Weights are kept in panels of 16 output rows (kernels/pack.h). Activations of quantised products
+ * are quantised once by their producer, per block of 32 (struct q8_row). */
+#ifndef WICARA_KERNELS_KERNELS_H
+#define WICARA_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/dtype.h"
+#include "engine/base/error.h"
+
+enum cpu_level { CPU_SCALAR, CPU_AVX2, CPU_AVX512, CPU_LEVELS };  // AVX512 = F BW VL DQ VNNI
+
+enum { PANEL_ROWS = 16, ACT_BLOCK = 32, KV_BLOCK_TOKENS = 32, ATTENTION_SPLIT_TOKENS = 256 };
+
+/* Activations of a quantised product, structure of arrays, for all rows of a step:
+ *   q     [rows, n_cols]           int8, in [-127, 127]
+ *   d     [rows, n_cols / 32]      f32 scale of each block: max|x| / 127
+ *   sum   [rows, n_cols / 32]      int32 sum of the block's q
+ * n_cols is a multiple of 32 (rows are padded with zeros by the producer when they are not).
+ * One allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. */
+struct q8_rows {
+    int8_t *q;
+    float *d;
+    int32_t *sum;
+    size_t n_cols;
+};
+
+/* y[row * y_stride + 16 * panel + lane], row < n_rows, for panels [0, n_panels) at `panels`.
+ * Quantised weights take `x`, float weights take `xf` ([rows, n_cols] f32). */
+typedef void gemm_q8_fn(const void *panels, size_t n_panels, const struct q8_rows *x,
+                        size_t first_row, size_t n_rows, float *y, size_t y_stride);
+typedef void gemm_float_fn(const void *panels, size_t n_panels, const float *x, size_t n_cols,
+                           size_t n_rows, float *y, size_t y_stride);
+
+/* One (kv head, KV block) tile of attention for a group of query rows; see attention.h. */
+struct attention_tile;
+
+struct kernels {
+    enum cpu_level level;
+    const char *name;  // "scalar" "avx2" "avx512"
+
+    /* Products, by weight type; NULL where the type is not a product type. */
+    gemm_q8_fn *gemm_q4_0, *gemm_q4_1, *gemm_q5_0, *gemm_q5_1, *gemm_q8_0;
+    gemm_q8_fn *gemm_q4_k, *gemm_q5_k, *gemm_q6_k;
+    gemm_float_fn *gemm_f16, *gemm_bf16, *gemm_f32;
+
+    /* Quantises one row: n a multiple of 32, rounding to nearest even. */
+    void (*quantize_q8)(const float *x, size_t n, int8_t *q, float *d, int32_t *sum);
+
+    /* Element-wise and reductions (vector_*.c). Sums run in 16 fixed lanes and a fixed tree. */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; weight NULL = 1. out may be x. */
+    void (*rms_norm)(const float *x, const float *weight, size_t n, float eps, float *out);
+    void (*add)(float *x, const float *y, size_t n);                          // x += y
+    /* out[i] = silu(gate[i]) * up[i], with the table's own exp. */
+    void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
+    /* Rotates n_rot leading elements of one head. cos_sin holds n_rot / 2 pairs (cos, sin).
+     * neox: pairs (i, i + n_rot / 2), else (2i, 2i + 1). */
+    void (*rope)(float *head, const float *cos_sin, size_t n_rot, bool neox);
+    void (*f32_to_f16)(const float *x, size_t n, uint16_t *out);              // nearest even
+    /* Attention over one tile; see attention.h. */
+    void (*attention_tile)(const struct attention_tile *tile);
+};
+
+/* Best level that this CPU has. */
+enum cpu_level kernels_best_level(void);
+bool kernels_level_available(enum cpu_level level);
+/* The table of a level; ERR_UNSUPPORTED naming what this CPU lacks. */
+enum status kernels_get(enum cpu_level level, const struct kernels **out,
+                        struct error *err) MUST_CHECK;
+bool kernels_level_parse(const char *name, enum cpu_level *out);
+const char *kernels_level_name(enum cpu_level level);
+
+#endif

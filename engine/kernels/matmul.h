@@ -1,0 +1,43 @@
+/* Products of weights and activations over all rows of a step; the only user of OpenBLAS.
+ *
+ *   y [n_rows, y_stride] f32, columns [0, weight->n_rows) overwritten
+ *
+ * Work is dealt out over panels. Bits do not depend on n_rows, on the row's place in the batch or on
+ * the threads. F32 weights run through OpenBLAS in fixed tiles on one thread inside each worker when
+ * the level is the host's best; a lower --cpu level uses gemm_f32. */
+#ifndef WICARA_KERNELS_MATMUL_H
+#define WICARA_KERNELS_MATMUL_H
+
+#include "engine/base/pool.h"
+#include "engine/kernels/kernels.h"
+
+struct weight {
+    enum dtype dtype;
+    size_t n_rows;       // output features
+    size_t n_cols;       // input features
+    size_t n_panels;     // ceil(n_rows / 16)
+    size_t panel_bytes;
+    void *panels;        // [n_panels, panel_bytes], 64-byte aligned
+};
+
+/* Activations in both forms; a producer fills the ones that its consumers' types need. */
+struct activations {
+    const float *f32;    // [n_rows, n_cols] or NULL
+    struct q8_rows q8;   // q NULL when no consumer is quantised
+    size_t n_rows;
+    size_t n_cols;
+};
+
+bool weight_needs_q8(const struct weight *weight);
+void matmul(const struct kernels *kernels, struct pool *pool, const struct weight *weight,
+            const struct activations *x, float *y, size_t y_stride);
+/* Several weights over the same activations in one pass over the pool (QKV, gate|up). */
+struct matmul_part {
+    const struct weight *weight;
+    float *y;
+    size_t y_stride;
+};
+void matmul_many(const struct kernels *kernels, struct pool *pool, const struct matmul_part *parts,
+                 size_t n_parts, const struct activations *x);
+
+#endif
