@@ -7,7 +7,9 @@
 VARIANT ?= release
 BUILD   ?= build
 OUT     := $(BUILD)/$(VARIANT)
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 
 # Engine modules to compile; a subset serves work on one module.
 MODULES ?= base formats tokenizer template kernels model cache sampling scheduler
@@ -47,30 +49,112 @@ USES_BLAS  := $(if $(filter kernels,$(MODULES)),$(LIBS_blas))
 all: $(OUT)/wicara  ## Build the release binary build/release/wicara (default)
 
 isa = $(if $(filter %_avx512,$*),$(ISA_avx512),$(if $(filter %_avx2,$*),$(ISA_avx2)))
+Q := $(if $(V),,@)
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(isa) -c $< -o $@
+	$(if $(V),,@echo "  CC    $<")
+	$(Q)$(CC) $(CFLAGS_ALL) $(isa) -c $< -o $@
 
 $(ENGINE_LIB): $(ENGINE_OBJ)
 	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
 $(SERVER_LIB): $(SERVER_OBJ)
 	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
 
-$(OUT)/wicara: $(OUT)/server/main.o $(SERVER_LIB) $(ENGINE_LIB)
-	$(CC) $(LINK_$(VARIANT)) -o $@ $^ $(LIBS_http) $(USES_BLAS) $(LIBS)
+$(OUT)/wicara: $(OUT)/server/main.o $(WEB_OBJ) $(SERVER_LIB) $(ENGINE_LIB)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(LINK_$(VARIANT)) -o $@ $^ $(LIBS_http) $(USES_BLAS) $(LIBS)
+
+# The page: bundled by esbuild from web/, compressed and embedded. Without npm a plain page is built.
+WEB_SRC  := $(wildcard web/*.html web/*.css web/src/*.js web/src/*.css web/package.json \
+            web/package-lock.json web/*.mjs)
+WEB_GEN  := $(BUILD)/generated/web_assets.c
+WEB_OBJ  := $(OUT)/web_assets.o
+$(WEB_GEN): $(WEB_SRC) config/setup/page.sh
+	$(Q)sh config/setup/page.sh $(BUILD)
+$(WEB_OBJ): $(WEB_GEN)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+
+.PHONY: run setup setup-test
+setup:  ## Debian packages and the default model
+	@sh config/setup/packages.sh build
+	@sh config/setup/model.sh > /dev/null
+run: setup  ## Set up, build, and serve on http://127.0.0.1:8080 (ARGS="--port 9000" adds flags)
+	@$(MAKE) --no-print-directory all
+	@echo "starting the server; stop it with Ctrl-C"
+	@exec $(OUT)/wicara --model "$$(sh config/setup/model.sh)" $(ARGS)
 
 # ---- tests ----
+
+MODEL = $(shell sh config/setup/model.sh 2>/dev/null)
+PYTHON := build/venv/bin/python
+test_link = $(CC) $(CFLAGS_ALL) $(LINK_$(VARIANT)) -o $@ $< $(ENGINE_LIB)
 
 UNIT_SRC  := $(foreach m,$(MODULES),$(wildcard tests/engine/$(m)/*_test.c)) \
              $(if $(HAVE_ALL),$(wildcard tests/engine/*_test.c))
 UNIT_BIN  := $(UNIT_SRC:%.c=$(OUT)/%)
 $(OUT)/tests/engine/%_test: tests/engine/%_test.c $(ENGINE_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(LINK_$(VARIANT)) -o $@ $< $(ENGINE_LIB) -lcmocka $(USES_BLAS) $(LIBS)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(test_link) -lcmocka $(USES_BLAS) $(LIBS)
 
-test-unit: $(UNIT_BIN)  ## Unit tests (cmocka), one program a source file
-	@set -e; for t in $(UNIT_BIN); do echo "== $$t"; $$t; done
-.PHONY: test-unit
+SERVER_TEST_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/server/*_test.c))
+$(OUT)/tests/server/%_test: tests/server/%_test.c $(SERVER_LIB) $(ENGINE_LIB)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(CFLAGS_ALL) $(LINK_$(VARIANT)) -o $@ $< $(SERVER_LIB) $(ENGINE_LIB) -lcmocka $(LIBS_http) $(USES_BLAS) $(LIBS)
+
+CHECK_BIN := $(if $(filter kernels,$(MODULES)),$(patsubst %.c,$(OUT)/%,$(wildcard tests/kernels/*_check.c)))
+$(OUT)/tests/kernels/%_check: tests/kernels/%_check.c $(ENGINE_LIB)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(test_link) -lcmocka $(USES_BLAS) $(LIBS)
+
+# Small programs that compare with reference implementations: tests/golden/**/*_cli.c, tests/bench/*.c
+CLI_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/golden/*/*_cli.c) $(wildcard tests/bench/*.c))
+$(OUT)/tests/golden/%_cli: tests/golden/%_cli.c $(ENGINE_LIB)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(test_link) $(USES_BLAS) $(LIBS)
+$(OUT)/tests/bench/%: tests/bench/%.c $(ENGINE_LIB)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(test_link) $(USES_BLAS) $(LIBS)
+
+# The server on a scripted engine, for protocol tests that need exact timing.
+$(OUT)/wicara_fake: $(OUT)/server/main.o $(OUT)/tests/api/fake_engine.o $(WEB_OBJ) $(SERVER_LIB) $(ENGINE_LIB)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(LINK_$(VARIANT)) -o $@ $^ $(LIBS_http) $(USES_BLAS) $(LIBS)
+
+.PHONY: test test-full test-unit test-kernels test-api test-browser lint setup-test debug asan tsan
+setup-test: setup
+	@sh config/setup/packages.sh test
+	@sh config/setup/venv.sh
+test: setup-test  ## Set up and run the whole suite
+	@$(MAKE) --no-print-directory lint test-kernels test-unit test-api test-browser
+test-unit: $(UNIT_BIN) $(SERVER_TEST_BIN)  ## Unit tests (cmocka), one program a source file
+	@set -e; export WICARA_TEST_MODEL="$(MODEL)"; for t in $^; do echo "== $$t"; $$t; done
+test-kernels: $(CHECK_BIN)  ## Each kernel level that this CPU has against its scalar specification
+	@set -e; for t in $^; do echo "== $$t"; $$t; done
+test-api: $(OUT)/wicara $(OUT)/wicara_fake  ## HTTP tests with the official SDKs on the real model
+	@WICARA_TEST_MODEL="$(MODEL)" WICARA_BIN=$(OUT)/wicara WICARA_FAKE_BIN=$(OUT)/wicara_fake \
+	    $(PYTHON) -m pytest -q tests/api
+test-browser: $(OUT)/wicara $(OUT)/wicara_fake  ## The page in headless Chromium
+	@WICARA_TEST_MODEL="$(MODEL)" WICARA_BIN=$(OUT)/wicara WICARA_FAKE_BIN=$(OUT)/wicara_fake \
+	    $(PYTHON) -m pytest -q tests/browser
+lint:  ## Includes, sizes, banned functions, format
+	@python3 tests/lint/lint.py
+debug asan tsan:  ## The server built with asserts and poison, or under a sanitizer
+	@$(MAKE) --no-print-directory VARIANT=$@ build/$@/wicara
+
+.PHONY: bench bench-kernels bench-peers
+bench: all  ## Speed over HTTP, ours alone
+	@python3 tests/bench/bench.py --model "$(MODEL)" --binary $(OUT)/wicara
+bench-kernels: $(CHECK_BIN)  ## GB/s and GOP/s of each kernel and level
+	@for t in $^; do $$t --bench; done
+bench-peers: all  ## Ours and llama.cpp interleaved (builds llama.cpp from its pinned package)
+	@sh tests/bench/build_peers.sh
+	@python3 tests/bench/bench.py --model "$(MODEL)" --binary $(OUT)/wicara --peers build/peers/build/bin
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol atoll atof gets
+#undef alloca
 #pragma GCC poison rand srand setlocale alloca
 
 #endif

@@ -7,7 +7,7 @@
 #define WICARA_BASE_ERROR_H
 
 #define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
 /* name, short text. Only server/api_error.c maps a status to an HTTP status. */
 #define STATUS_LIST(X)                                                                             \

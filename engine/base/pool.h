@@ -1,4 +1,4 @@
-/* Compute workers: a fixed set of pinned threads that run one function over a range of items.
+/* Compute workers: a fixed set of threads that run one function over a range of items.
  *
  * pool_run() is a fork and a join. The caller is worker 0; workers spin shortly for the next task
  * and then sleep, so that a step of a hundred small tasks costs no system calls and an idle server
