@@ -54,6 +54,15 @@ static enum status reader_status(const struct parse *parse)
     return parse->reader->failed ? parse->err->status : OK;
 }
 
+/* Bytes that a value may still take: what is left of the input and of the header's limit. A sparse
+ * file has any size for free, so the size of the file alone is no bound for memory. */
+static uint64_t header_left(const struct parse *parse)
+{
+    uint64_t left = reader_left(parse->reader), used = parse->reader->offset;
+    uint64_t room = used < GGUF_HEADER_BYTES_MAX ? GGUF_HEADER_BYTES_MAX - used : 0;
+    return left < room ? left : room;
+}
+
 /* Reads a length and checks it against the limit and the bytes left. */
 static enum status read_length(struct parse *parse, uint64_t bytes_max, size_t *out)
 {
@@ -63,9 +72,9 @@ static enum status read_length(struct parse *parse, uint64_t bytes_max, size_t *
     if (n_bytes > bytes_max)
         return error_set(parse->err, ERR_LIMIT, "%s: a length of %llu bytes, the limit is %llu",
                          parse->subject, ull(n_bytes), ull(bytes_max));
-    if (n_bytes > reader_left(parse->reader))
+    if (n_bytes > header_left(parse))
         return error_set(parse->err, ERR_FORMAT, "%s: a length of %llu bytes, %llu are left",
-                         parse->subject, ull(n_bytes), ull(reader_left(parse->reader)));
+                         parse->subject, ull(n_bytes), ull(header_left(parse)));
     *out = (size_t)n_bytes;
     return OK;
 }
@@ -159,7 +168,7 @@ static bool grow_items(struct parse *parse, struct gguf_entry *entry, size_t *ca
     size_t wanted = entry->n_bytes + n_more + 1;
     if (wanted <= *capacity)
         return true;
-    size_t most = entry->n_bytes + (size_t)reader_left(parse->reader) + 1;
+    size_t most = entry->n_bytes + (size_t)header_left(parse) + 1;
     size_t next = *capacity > most / 2 ? most : *capacity * 2;
     if (next < wanted)
         next = wanted;
@@ -214,11 +223,10 @@ static enum status read_array(struct parse *parse, struct gguf_entry *entry)
     if (item_bytes == 0)
         return error_set(parse->err, ERR_FORMAT, "%s is an array of unknown kind %u",
                          parse->subject, entry->item_kind);
-    if (n_items > reader_left(parse->reader) / item_bytes)
+    if (n_items > header_left(parse) / item_bytes)
         return error_set(parse->err, ERR_FORMAT,
                          "%s: an array of %llu items of at least %zu bytes, %llu bytes are left",
-                         parse->subject, ull(n_items), item_bytes,
-                         ull(reader_left(parse->reader)));
+                         parse->subject, ull(n_items), item_bytes, ull(header_left(parse)));
     entry->n_items = (size_t)n_items;
     if (entry->item_kind == GGUF_STRING)
         return read_string_array(parse, entry);
@@ -484,7 +492,7 @@ static enum status check_magic(struct parse *parse)
 static enum status check_count(struct parse *parse, const char *what, uint64_t n, uint64_t n_max,
                                uint64_t record_bytes)
 {
-    uint64_t left = reader_left(parse->reader);
+    uint64_t left = header_left(parse);
     if (n > n_max)
         return error_set(parse->err, ERR_LIMIT, "%llu %s, the limit is %llu", ull(n), what,
                          ull(n_max));

@@ -47,6 +47,7 @@ enum {
     GGUF_ALIGNMENT_MAX = 65536,
 };
 #define GGUF_DIM_MAX (UINT64_C(1) << 40)
+#define GGUF_HEADER_BYTES_MAX (UINT64_C(256) << 20)  // all up to the tensor data
 
 /* One key and its value. A number stands in `number` as the file has it; an array of numbers is
  * its bytes in `items`; strings are their bytes in `items`, item i of an array from starts[i] up
