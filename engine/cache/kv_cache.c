@@ -226,7 +226,7 @@ void block_copy(struct kv_cache *cache, size_t group, int32_t to, int32_t from)
 
 /* ---- recount ---- */
 
-/* References from the tables of all sequences equal `refs`, generations match; block by block, so
+/* Quadratic; meant for tests and for hunting a fault. References from the tables of all sequences equal `refs`, generations match; block by block, so
  * that the check needs no memory. */
 static bool block_refs_match(const struct kv_cache *cache, size_t group, int32_t block)
 {
@@ -284,6 +284,10 @@ static bool pool_is_sane(const struct kv_cache *cache, size_t group)
         const struct kv_block *block = &pool->blocks[pool->free_stack[i]];
         if (block->refs != 0 || block->published)
             return false;
+        for (size_t j = 0; j < i; j++) {
+            if (pool->free_stack[i] == pool->free_stack[j])
+                return false;
+        }
     }
     return n_free == pool->n_free && n_cached == pool->n_cached && eviction_lists_match(pool);
 }

@@ -58,6 +58,14 @@ static const char *shown_name(const char *path)
     return n > SHOWN_NAME_BYTES ? name + n - SHOWN_NAME_BYTES : name;
 }
 
+/* Puts the file's name in front of a failure's text. */
+static enum status prefixed(enum status status, const char *path, struct error *err)
+{
+    if (status)
+        error_prefix(err, "%s", shown_name(path));
+    return status;
+}
+
 /* ---- opening one file ---- */
 
 static enum status open_regular(const char *path, struct shard *shard, struct error *err)
@@ -84,12 +92,10 @@ static enum status shard_open(struct shard *shard, const char *path, struct erro
     if (!status)
         status = reader_init_file(&reader, shard->fd, shard->bytes, err);
     if (status)
-        goto out;
+        return prefixed(status, path, err);
     status = gguf_read(&shard->gguf, &reader, err);
     reader_release(&reader);
-out:
-    error_prefix(err, "%s", shown_name(path));
-    return status;
+    return prefixed(status, path, err);
 }
 
 static void shard_close(struct shard *shard)
@@ -136,22 +142,31 @@ static enum status split_count(const struct gguf *gguf, size_t *out, struct erro
     return OK;
 }
 
-/* Path of shard number `shard` (from 0), made from the path of the first. */
+/* The end of the name of shard number `shard`, from 0. */
+static void shard_suffix(char out[SUFFIX_BYTES + 1], size_t shard, size_t n_shards)
+{
+    assert(shard < n_shards && n_shards <= SHARDS_MAX);
+    snprintf(out, SUFFIX_BYTES + 1, "-%05u-of-%05u.gguf", (unsigned)(shard + 1) % 100000,
+             (unsigned)n_shards % 100000);
+}
+
+/* Path of a shard, made from the path of the first. */
 static char *shard_path(const char *first_path, size_t shard, size_t n_shards)
 {
+    char suffix[SUFFIX_BYTES + 1];
     size_t n = strlen(first_path);
     char *path = mem_memdup0(first_path, n);
+    shard_suffix(suffix, shard, n_shards);
     if (path)
-        snprintf(path + n - SUFFIX_BYTES, SUFFIX_BYTES + 1, "-%05zu-of-%05zu.gguf", shard + 1,
-                 n_shards);
+        memcpy(path + n - SUFFIX_BYTES, suffix, SUFFIX_BYTES);
     return path;
 }
 
 static enum status check_first_name(const char *path, size_t n_shards, struct error *err)
 {
-    char suffix[64];
+    char suffix[SUFFIX_BYTES + 1];
     size_t n = strlen(path);
-    snprintf(suffix, sizeof suffix, "-%05d-of-%05zu.gguf", 1, n_shards);
+    shard_suffix(suffix, 0, n_shards);
     if (n > SUFFIX_BYTES && !strcmp(path + n - SUFFIX_BYTES, suffix))
         return OK;
     return error_set(err, ERR_FORMAT, "the first of %zu shards must have a name that ends in %s",
@@ -217,10 +232,8 @@ static enum status open_later_shards(struct model_file *file, struct error *err)
         if (!path)
             return error_set(err, ERR_MEMORY, "no memory for a path");
         enum status status = shard_open(&file->shards[i], path, err);
-        if (!status) {
-            status = check_shard(file, i, err);
-            error_prefix(err, "%s", shown_name(path));
-        }
+        if (!status)
+            status = prefixed(check_shard(file, i, err), path, err);
         mem_free(path);
         if (status)
             return status;
@@ -230,7 +243,7 @@ static enum status open_later_shards(struct model_file *file, struct error *err)
 
 static enum status open_split(struct model_file *file, size_t n_shards, struct error *err)
 {
-    enum status status = check_first_name(file->path, n_shards, err);
+    enum status status = prefixed(check_first_name(file->path, n_shards, err), file->path, err);
     if (status)
         return status;
     struct shard *shards = mem_realloc_array(file->shards, n_shards, sizeof *shards);
@@ -241,7 +254,7 @@ static enum status open_split(struct model_file *file, size_t n_shards, struct e
         shards[i] = (struct shard){.fd = -1};
     file->n_shards = n_shards;
     status = open_later_shards(file, err);
-    return status ? status : check_tensor_sum(file, err);
+    return status ? status : prefixed(check_tensor_sum(file, err), file->path, err);
 }
 
 /* ---- the view ---- */
@@ -303,17 +316,15 @@ enum status model_file_open(struct model_file **out, const char *path, struct er
     status = shard_open(&file->shards[0], path, err);
     if (status)
         goto fail;
-    status = split_count(&file->shards[0].gguf, &n_shards, err);
+    status = prefixed(split_count(&file->shards[0].gguf, &n_shards, err), path, err);
     if (!status && n_shards > 1)
         status = open_split(file, n_shards, err);
     if (!status)
-        status = collect_tensors(file, err);
+        status = prefixed(collect_tensors(file, err), path, err);
     if (!status)
-        status = index_tensors(file, err);
-    if (status) {
-        error_prefix(err, "%s", shown_name(path));
+        status = prefixed(index_tensors(file, err), path, err);
+    if (status)
         goto fail;
-    }
     *out = file;
     return OK;
 fail:

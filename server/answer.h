@@ -1,0 +1,79 @@
+/* The answer to a chat or completion request: job events in, JSON out, whole or as a stream.
+ *
+ * A whole answer gathers each choice's text and lists until the last event; a stream writes each
+ * event out at once and keeps nothing. Text is appended by hand (base/buf.h), never through a JSON
+ * tree. One thread at a time. Source: OpenAI's reference of both endpoints; api.md section 1.1. */
+#ifndef WICARA_SERVER_ANSWER_H
+#define WICARA_SERVER_ANSWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/engine.h"
+#include "server/generation_request.h"
+
+enum { ANSWER_BYTES_MAX = 64 << 20, ANSWER_ID_BYTES = 48 };
+
+struct answer_choice {
+    struct buf text;             // whole answers only
+    struct buf logprobs;         // chat: the items of content; completions: of tokens
+    struct buf token_logprobs;   // completions
+    struct buf top_logprobs;     // completions
+    struct buf text_offset;      // completions
+    struct buf token_ids;
+    size_t n_tokens;             // items in the lists
+    size_t n_characters;         // code points of text so far (completions: text_offset)
+    bool finished;
+    enum finish_reason finish_reason;
+    char *stop;                  // the stop string that matched, NULL = none
+};
+
+struct answer {
+    struct answer_shape shape;
+    char id[ANSWER_ID_BYTES];
+    struct buf head;             // {"id":...,"seed":..., : the same in every chunk
+    struct answer_choice choices[ENGINE_CHOICES_MAX];
+};
+
+void answer_init(struct answer *answer, const struct answer_shape *shape);
+void answer_release(struct answer *answer);
+
+/* The prompt was accepted: fixes id, time, model, seed. */
+void answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
+                    uint64_t seed);
+/* Stream: what comes before the first text. */
+void answer_stream_start(struct answer *answer, struct buf *out);
+/* EVENT_TEXT, EVENT_FINISHED, EVENT_DONE. A stream appends SSE events; a whole answer gathers, and
+ * appends the JSON body at EVENT_DONE. False when memory or a cap gave out. */
+bool answer_event(struct answer *answer, const struct job_event *event, struct buf *out);
+
+/* ---- for the two writers of shapes ---- */
+
+/* "stop" or "length". */
+const char *answer_finish_name(enum finish_reason reason);
+/* A float that reads back as the same float; -inf (which JSON lacks) as -9999. */
+void answer_write_float(struct buf *out, float value);
+void answer_write_token_ids(struct buf *out, const struct job_token *tokens, size_t n_tokens,
+                            bool more);
+/* ,"usage":{...},"timings":{...} */
+void answer_write_usage(struct buf *out, const struct job_event *done);
+
+/* chat_response.c */
+void chat_write_role_chunk(struct answer *answer, size_t choice, struct buf *out);
+void chat_write_text_chunk(struct answer *answer, const struct job_event *event, struct buf *out);
+void chat_write_finish_chunk(struct answer *answer, const struct job_event *event,
+                             struct buf *out);
+void chat_gather(struct answer *answer, const struct job_event *event);
+void chat_write_choice(struct answer *answer, size_t choice, struct buf *out);
+
+/* completion_response.c */
+void completion_write_text_chunk(struct answer *answer, const struct job_event *event,
+                                 struct buf *out);
+void completion_write_finish_chunk(struct answer *answer, const struct job_event *event,
+                                   struct buf *out);
+void completion_gather(struct answer *answer, const struct job_event *event);
+void completion_write_choice(struct answer *answer, size_t choice, struct buf *out);
+
+#endif

@@ -1,0 +1,24 @@
+/* Checks of a conversation, shared by chat completions and prompt rendering. */
+#ifndef WICARA_SERVER_CHAT_REQUEST_H
+#define WICARA_SERVER_CHAT_REQUEST_H
+
+#include "engine/base/buf.h"
+#include "engine/base/error.h"
+#include "engine/base/mem.h"
+#include "server/params.h"
+
+/* Checks roles and contents; *out is the JSON text for the template: the client's own text, with
+ * the role "developer" written as "system" (templates know no other name for it).
+ * Errors: ERR_INVALID / ERR_UNSUPPORTED with a path such as "messages[2].content[0]". */
+enum status chat_messages_check(const struct param_value *messages, struct arena *arena,
+                                const char **out, struct error *err) MUST_CHECK;
+
+/* Function tools only; *out is the client's own text. */
+enum status chat_tools_check(const struct param_value *tools, struct arena *arena,
+                             const char **out, struct error *err) MUST_CHECK;
+
+/* An object that does not shadow what the template gets from us. */
+enum status chat_variables_check(const struct param_value *variables, struct arena *arena,
+                                 const char **out, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,121 @@
+/* The shapes of chat completions: chunks and the whole message, with log-probabilities.
+ * Source: OpenAI's reference, "chat completion object" and "chat completion chunk object". */
+#include "server/answer.h"
+
+#include <inttypes.h>
+
+static void write_bytes(struct buf *out, const char *bytes, size_t n_bytes)
+{
+    buf_append_text(out, "\"token\":");
+    buf_append_json(out, bytes, n_bytes);
+    buf_append_text(out, ",\"bytes\":[");
+    for (size_t i = 0; i < n_bytes; i++)
+        buf_printf(out, "%s%u", i > 0 ? "," : "", (unsigned)(unsigned char)bytes[i]);
+    buf_append_char(out, ']');
+}
+
+/* One item of logprobs.content. */
+static void write_logprob(struct buf *out, const struct job_token *token)
+{
+    buf_append_char(out, '{');
+    write_bytes(out, token->bytes, token->n_bytes);
+    buf_append_text(out, ",\"logprob\":");
+    answer_write_float(out, token->logprob);
+    buf_append_text(out, ",\"top_logprobs\":[");
+    for (size_t i = 0; i < token->n_top; i++) {
+        buf_append_text(out, i > 0 ? ",{" : "{");
+        write_bytes(out, token->top[i].bytes, token->top[i].n_bytes);
+        buf_append_text(out, ",\"logprob\":");
+        answer_write_float(out, token->top[i].logprob);
+        buf_append_char(out, '}');
+    }
+    buf_append_text(out, "]}");
+}
+
+void chat_write_role_chunk(struct answer *answer, size_t choice, struct buf *out)
+{
+    (void)answer;
+    buf_printf(out,
+               "{\"index\":%zu,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
+               "\"logprobs\":null,\"finish_reason\":null}",
+               choice);
+}
+
+void chat_write_text_chunk(struct answer *answer, const struct job_event *event, struct buf *out)
+{
+    buf_printf(out, "{\"index\":%" PRIu32 ",\"delta\":{\"content\":", event->choice);
+    buf_append_json(out, event->text, event->n_bytes);
+    buf_append_text(out, "},\"logprobs\":");
+    if (answer->shape.logprobs) {
+        buf_append_text(out, "{\"content\":[");
+        for (size_t i = 0; i < event->n_tokens; i++) {
+            if (i > 0)
+                buf_append_char(out, ',');
+            write_logprob(out, &event->tokens[i]);
+        }
+        buf_append_text(out, "],\"refusal\":null}");
+    } else {
+        buf_append_text(out, "null");
+    }
+    if (answer->shape.return_token_ids) {
+        buf_append_text(out, ",\"token_ids\":[");
+        answer_write_token_ids(out, event->tokens, event->n_tokens, false);
+        buf_append_char(out, ']');
+    }
+    buf_append_text(out, ",\"finish_reason\":null}");
+}
+
+void chat_write_finish_chunk(struct answer *answer, const struct job_event *event,
+                             struct buf *out)
+{
+    (void)answer;
+    buf_printf(out,
+               "{\"index\":%" PRIu32 ",\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"",
+               event->choice, answer_finish_name(event->finish_reason));
+    if (event->stop) {
+        buf_append_text(out, ",\"stop_reason\":");
+        buf_append_json(out, event->stop, strlen(event->stop));
+    }
+    buf_append_char(out, '}');
+}
+
+void chat_gather(struct answer *answer, const struct job_event *event)
+{
+    struct answer_choice *choice = &answer->choices[event->choice];
+    for (size_t i = 0; answer->shape.logprobs && i < event->n_tokens; i++) {
+        if (choice->n_tokens + i > 0)
+            buf_append_char(&choice->logprobs, ',');
+        write_logprob(&choice->logprobs, &event->tokens[i]);
+    }
+    if (answer->shape.return_token_ids) {
+        answer_write_token_ids(&choice->token_ids, event->tokens, event->n_tokens,
+                               choice->n_tokens > 0);
+    }
+    choice->n_tokens += event->n_tokens;
+}
+
+void chat_write_choice(struct answer *answer, size_t index, struct buf *out)
+{
+    struct answer_choice *choice = &answer->choices[index];
+    buf_printf(out, "{\"index\":%zu,\"message\":{\"role\":\"assistant\",\"content\":", index);
+    buf_append_json(out, choice->text.bytes ? choice->text.bytes : "", choice->text.n_bytes);
+    buf_append_text(out, ",\"refusal\":null},\"logprobs\":");
+    if (answer->shape.logprobs) {
+        buf_append_text(out, "{\"content\":[");
+        buf_append(out, choice->logprobs.bytes, choice->logprobs.n_bytes);
+        buf_append_text(out, "],\"refusal\":null}");
+    } else {
+        buf_append_text(out, "null");
+    }
+    if (answer->shape.return_token_ids) {
+        buf_append_text(out, ",\"token_ids\":[");
+        buf_append(out, choice->token_ids.bytes, choice->token_ids.n_bytes);
+        buf_append_char(out, ']');
+    }
+    buf_printf(out, ",\"finish_reason\":\"%s\"", answer_finish_name(choice->finish_reason));
+    if (choice->stop) {
+        buf_append_text(out, ",\"stop_reason\":");
+        buf_append_json(out, choice->stop, strlen(choice->stop));
+    }
+    buf_append_char(out, '}');
+}

@@ -1,0 +1,62 @@
+/* A validated chat or completion request: what the engine needs, and how the answer is to look.
+ *
+ * Everything it points to lives in its arena or in the body's text, so it is valid while both are;
+ * engine_submit() copies what the job needs, and `shape` is all that the answer needs afterwards. */
+#ifndef WICARA_SERVER_GENERATION_REQUEST_H
+#define WICARA_SERVER_GENERATION_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/error.h"
+#include "engine/base/mem.h"
+#include "engine/engine.h"
+#include "server/params.h"
+
+enum { REQUEST_MESSAGES_MAX = 16384, REQUEST_TOOLS_MAX = 128, STOPS_MAX = ENGINE_STOPS_MAX };
+
+/* How the answer is written; plain data, copied into the response. */
+struct answer_shape {
+    enum endpoint endpoint;
+    bool stream;
+    bool include_usage;
+    bool return_token_ids;
+    bool logprobs;      // chat: logprobs.content; completions: the legacy lists
+    size_t n_choices;
+};
+
+struct generation_request {
+    struct request_body body;
+    struct arena arena;
+    struct params params;
+    struct job_request job;
+    struct answer_shape shape;
+    struct buf ignored;      // value of x-ignored-params, "" when all was honoured
+};
+
+/* Both parse and check a whole body. model_id: the loaded model's; a request for another one is
+ * ERR_NOT_FOUND. strict: unknown and ignored fields are errors. On failure the request is released.
+ * Errors: ERR_INVALID, ERR_UNSUPPORTED, ERR_NOT_FOUND with err->param; ERR_MEMORY. */
+enum status chat_request_parse(struct generation_request *request, const char *text,
+                               size_t n_bytes, const char *model_id, bool strict,
+                               struct error *err) MUST_CHECK;
+enum status completion_request_parse(struct generation_request *request, const char *text,
+                                     size_t n_bytes, const char *model_id, bool strict,
+                                     struct error *err) MUST_CHECK;
+void generation_request_release(struct generation_request *request);
+
+/* ---- shared by the two readers ---- */
+
+/* Parses the body against the table and fills what both endpoints share. */
+enum status generation_request_begin(struct generation_request *request, enum endpoint endpoint,
+                                     const char *text, size_t n_bytes, const char *model_id,
+                                     bool strict, struct error *err) MUST_CHECK;
+
+/* "default", the id itself or nothing at all. */
+bool model_name_matches(const char *name, const char *model_id);
+
+/* An integer that fits int64, from its text; false for 1.0, 1e3 or a larger one. */
+bool int64_from_span(const struct json_span *span, int64_t *out);
+
+#endif

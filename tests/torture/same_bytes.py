@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Same request, same bytes: the promise of DESIGN, "Numbers", judged from outside over HTTP.
+
+N different requests (greedy and seeded) are answered each alone by a first server. Then other
+servers answer them all at once, over the thread counts, prefill chunks, with and without the prefix
+cache, with a KV pool so small that sequences are preempted, and after a restart. Token ids and the
+top-20 log-probabilities, printed in full float precision, must be identical every time.
+
+    same_bytes.py --model FILE [--binary build/release/wicara] [--count 64] [--quick]
+
+Ends with the line "N passed, N failed"; exit status 1 when anything differs.
+"""
+import argparse
+import random
+import sys
+import threading
+
+from wicara_client import Server
+
+TOPICS = ["rivers", "bread", "copper wires", "the moon", "chess", "old maps", "glass", "sailing",
+          "honey bees", "trains", "paper", "volcanoes", "violins", "salt", "clocks", "tea"]
+
+
+def make_requests(count):
+    rng = random.Random(7)
+    shared = "You keep answers short. " * 12
+    requests = []
+    for i in range(count):
+        topic = TOPICS[i % len(TOPICS)]
+        text = f"Question {i}: tell me something about {topic}."
+        if i % 3 == 0:
+            text += " Background: " + " ".join(rng.choice(TOPICS) for _ in range(rng.randrange(20, 320)))
+        messages = [{"role": "user", "content": text}]
+        if i % 2:
+            messages.insert(0, {"role": "system", "content": shared})
+        body = {"model": "default", "messages": messages, "max_tokens": 24 + rng.randrange(40),
+                "logprobs": True, "top_logprobs": 20, "return_token_ids": True}
+        if i % 4 == 0:
+            body["temperature"] = 0
+        else:
+            body.update(temperature=0.9, top_p=0.95, seed=1000 + i)
+        if i % 5 == 0:
+            body.update(frequency_penalty=0.4, presence_penalty=0.2)
+        if i % 7 == 0:
+            body["n"] = 2
+        if i % 2 == 0:
+            body["ignore_eos"] = True
+        requests.append(body)
+    return requests
+
+
+def essence(answer):
+    """What must be identical: ids, text, finish reasons and all log-probabilities as printed."""
+    return [(c["index"], c["finish_reason"], c["message"]["content"], c["token_ids"], c["logprobs"])
+            for c in answer["choices"]]
+
+
+def ask_alone(server, requests):
+    return [essence(server.chat(body)) for body in requests]
+
+
+def ask_together(server, requests):
+    answers = [None] * len(requests)
+
+    def one(i):
+        try:
+            answers[i] = essence(server.chat(requests[i]))
+        except Exception as error:  # the comparison reports it
+            answers[i] = repr(error)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def differing(reference, answers):
+    return [i for i, (a, b) in enumerate(zip(reference, answers)) if a != b]
+
+
+def report_first_difference(reference, answers, i):
+    if isinstance(answers[i], str):
+        print(f"  request {i}: {answers[i]}")
+        return
+    for a, b in zip(reference[i], answers[i]):
+        for position, (x, y) in enumerate(zip(a[3], b[3])):
+            if x != y:
+                print(f"  request {i} choice {a[0]}: token {position} is {y}, was {x}")
+                return
+        if a != b:
+            print(f"  request {i} choice {a[0]}: same tokens, other log-probabilities or ending")
+            return
+
+
+def cases(quick):
+    """name, flags, expectation on the metrics (or None), alone"""
+    if quick:
+        yield "2 threads, chunk 16, together", ["--threads", 2, "--prefill-chunk", 16], "decode"
+        yield "1 thread, no prefix cache, together", ["--threads", 1, "--no-prefix-cache"], None
+        yield "3 threads, chunk 64, tiny KV pool", ["--threads", 3, "--prefill-chunk", 64,
+                                                    "--kv-memory", "48M"], "preempt"
+        return
+    for threads in (1, 2, 3):
+        for chunk in (16, 64, 512):
+            for cache in ([], ["--no-prefix-cache"]):
+                name = f"{threads} threads, chunk {chunk}, {'no cache' if cache else 'cache'}"
+                yield name, ["--threads", threads, "--prefill-chunk", chunk, *cache], "decode"
+    yield "tiny KV pool", ["--threads", 2, "--kv-memory", "48M"], "preempt"
+    yield "tiny KV pool, chunk 16", ["--threads", 2, "--prefill-chunk", 16, "--kv-memory", "48M"], "preempt"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--binary", default="build/release/wicara")
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    requests = make_requests(args.count)
+    common = ["--parallel", 64, "--ctx-size", 2048]
+    passed = failed = 0
+
+    def check(name, ok, detail=""):
+        nonlocal passed, failed
+        passed, failed = passed + bool(ok), failed + (not ok)
+        print(("ok    " if ok else "FAIL  ") + name + (f": {detail}" if detail else ""), flush=True)
+
+    with Server(args.binary, args.model, "--threads", 2, *common) as server:
+        reference = ask_alone(server, requests)
+        again = ask_together(server, requests)
+        wrong = differing(reference, again)
+        check("alone = all at once, prefix-cache hits", not wrong, f"{len(wrong)} differ" if wrong else "")
+        if wrong:
+            report_first_difference(reference, again, wrong[0])
+    total = sum(len(choice[3]) for answer in reference for choice in answer)
+    print(f"reference: {len(requests)} requests, {total} tokens")
+
+    for threads in () if args.quick else (1, 3):
+        with Server(args.binary, args.model, "--threads", threads, *common) as server:
+            wrong = differing(reference, ask_alone(server, requests))
+            check(f"{threads} threads, alone, after a restart", not wrong, f"{len(wrong)} differ" if wrong else "")
+    for name, flags, expect in cases(args.quick):
+        with Server(args.binary, args.model, *common, *flags) as server:
+            answers = ask_together(server, requests)
+            metrics = server.metrics()
+        wrong = differing(reference, answers)
+        rows = metrics["wicara:decode_rows_total"] / max(1, metrics["wicara:decode_steps_total"])
+        preempted = metrics["vllm:num_preemptions_total"]
+        detail = f"{rows:.1f} decode rows a step, {preempted:.0f} preemptions"
+        check(name, not wrong, detail + (f", {len(wrong)} differ" if wrong else ""))
+        if wrong:
+            report_first_difference(reference, answers, wrong[0])
+        if expect == "decode" and args.count >= 64:
+            check(name + ": at least 16 decode rows a step", rows >= 16, f"{rows:.1f}")
+        if expect == "preempt":
+            check(name + ": preemption happened", preempted > 0, f"{preempted:.0f}")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
