@@ -39,6 +39,7 @@ static const struct api_error by_http_status[] = {
     {413, invalid, "request_too_large", NULL, NULL, 0, 0, 0},
     {415, invalid, "unsupported_media_type", NULL, NULL, 0, 0, 0},
     {417, invalid, "expectation_failed", NULL, NULL, 0, 0, 0},
+    {431, invalid, "too_many_headers", NULL, NULL, 0, 0, 0},
     {429, "rate_limit_error", "rate_limit_exceeded", NULL, NULL, 1, 0, 0},
     {500, internal, "internal_error", NULL, NULL, 0, 0, 0},
     {503, unavailable, "server_is_overloaded", NULL, NULL, 1, 0, 0},

@@ -232,19 +232,37 @@ size_t pool_threads(const struct pool *pool)
     return pool->n_threads;
 }
 
-/* Cores of the cgroup v2 quota, 0 when there is none. */
-static size_t cgroup_cores(void)
+/* Whole cores of a quota over a period, 0 when there is no quota. */
+static size_t quota_cores(long long quota, long long period)
 {
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (!file)
-        return 0;
-    long long quota = 0, period = 0;
-    int n = fscanf(file, "%lld %lld", &quota, &period);
-    fclose(file);
-    if (n != 2 || quota <= 0 || period <= 0)
+    if (quota <= 0 || period <= 0)
         return 0;
     size_t cores = (size_t)(quota / period);
     return cores ? cores : 1;
+}
+
+/* Reads up to two numbers of a small file; the ones that are not there stay 0. */
+static void read_numbers(const char *path, long long numbers[2])
+{
+    numbers[0] = numbers[1] = 0;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return;
+    if (fscanf(file, "%lld %lld", &numbers[0], &numbers[1]) < 1)
+        numbers[0] = 0;  // "max"
+    fclose(file);
+}
+
+/* Cores of the control group that this process sees as its root (a container's own), 0 = no quota. */
+static size_t cgroup_cores(void)
+{
+    long long v2[2], quota[2], period[2];
+    read_numbers("/sys/fs/cgroup/cpu.max", v2);
+    if (v2[0] > 0)
+        return quota_cores(v2[0], v2[1]);
+    read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota);
+    read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period);
+    return quota_cores(quota[0], period[0]);
 }
 
 size_t pool_cores_available(void)

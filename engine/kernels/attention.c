@@ -33,8 +33,8 @@ struct batch {
     float l[BATCH_ROWS];
     float c[BATCH_ROWS];
     size_t source[BATCH_ROWS];    // row in the tile
-    float scores[BATCH_ROWS][KV_BLOCK_TOKENS];
-    float piece[KV_BLOCK_TOKENS * PIECE_COLUMNS];
+    _Alignas(64) float scores[BATCH_ROWS][KV_BLOCK_TOKENS];
+    _Alignas(64) float piece[KV_BLOCK_TOKENS * PIECE_COLUMNS];
 };
 
 /* Takes up to BATCH_ROWS visible rows from row `next` on; returns the first row not looked at. */
@@ -56,6 +56,22 @@ static size_t batch_gather(struct batch *batch, const struct attention_tile *til
     }
     batch->n_rows = n;
     return next;
+}
+
+/* Asks for columns [column, column + n) of the next group's rows while this group computes: queries
+ * and accumulators of a long stack live in the second cache. */
+static void prefetch_rows(const struct batch *batch, const struct attention_ops *ops,
+                          float *const *rows, size_t row, size_t column, size_t n, int write)
+{
+    size_t end = row + ops->rows_max < batch->n_rows ? row + ops->rows_max : batch->n_rows;
+    for (; row < end; row++) {
+        for (size_t i = 0; i < n; i += 16) {
+            if (write)
+                __builtin_prefetch(rows[row] + column + i, 1, 3);
+            else
+                __builtin_prefetch(rows[row] + column + i, 0, 3);
+        }
+    }
 }
 
 static void batch_scores(struct batch *batch, const struct attention_ops *ops,
@@ -81,6 +97,7 @@ static void batch_scores(struct batch *batch, const struct attention_ops *ops,
                 .n_columns = KV_BLOCK_TOKENS,
                 .scale = d > 0 ? ones : NULL,
             };
+            prefetch_rows(batch, ops, (float *const *)batch->q, row + ops->rows_max, d, n_k, 0);
             (widen ? ops->product_f32 : ops->product_f16)(&product,
                                                           left < ops->rows_max ? left
                                                                                : ops->rows_max);
@@ -172,6 +189,7 @@ static void batch_values(struct batch *batch, const struct attention_ops *ops,
         };
         for (size_t row = 0; row < batch->n_rows; row += ops->rows_max) {
             size_t left = batch->n_rows - row;
+            prefetch_rows(batch, ops, batch->o, row + ops->rows_max, d, n_columns, 1);
             values_group(batch, ops, widen, product, row,
                          left < ops->rows_max ? left : ops->rows_max);
         }

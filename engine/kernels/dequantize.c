@@ -9,14 +9,17 @@
 
 #include "engine/kernels/pack.h"
 
-struct block_q4_0 { uint16_t d; uint8_t qs[16]; };
-struct block_q4_1 { uint16_t d, m; uint8_t qs[16]; };
-struct block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; };
-struct block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; };
-struct block_q8_0 { uint16_t d; int8_t qs[32]; };
-struct block_q4_k { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; };
-struct block_q5_k { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; };
-struct block_q6_k { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; };
+#define PACKED __attribute__((packed))  // rows of a file may lie at odd addresses
+
+struct PACKED half { uint16_t bits; };
+struct PACKED block_q4_0 { uint16_t d; uint8_t qs[16]; };
+struct PACKED block_q4_1 { uint16_t d, m; uint8_t qs[16]; };
+struct PACKED block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; };
+struct PACKED block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; };
+struct PACKED block_q8_0 { uint16_t d; int8_t qs[32]; };
+struct PACKED block_q4_k { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; };
+struct PACKED block_q5_k { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; };
+struct PACKED block_q6_k { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; };
 
 _Static_assert(sizeof(struct block_q4_0) == 18, "GGUF layout");
 _Static_assert(sizeof(struct block_q4_1) == 20, "GGUF layout");
@@ -127,18 +130,18 @@ static void dequantize_q6_k(const struct block_q6_k *block, float *out)
 void dequantize_row(enum dtype dtype, const void *blocks, size_t n_cols, float *out)
 {
     assert(pack_panel_bytes(dtype, n_cols) > 0);
-    const uint16_t *halves = blocks;
+    const struct half *halves = blocks;
     switch (dtype) {
     case DTYPE_F32:
         memcpy(out, blocks, n_cols * sizeof *out);
         break;
     case DTYPE_F16:
         for (size_t i = 0; i < n_cols; i++)
-            out[i] = f32_from_f16(halves[i]);
+            out[i] = f32_from_f16(halves[i].bits);
         break;
     case DTYPE_BF16:
         for (size_t i = 0; i < n_cols; i++)
-            out[i] = f32_from_bf16(halves[i]);
+            out[i] = f32_from_bf16(halves[i].bits);
         break;
     case DTYPE_Q4_0: DEQUANTIZE_BLOCKS(q4_0, 32); break;
     case DTYPE_Q4_1: DEQUANTIZE_BLOCKS(q4_1, 32); break;

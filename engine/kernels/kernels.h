@@ -25,9 +25,10 @@ enum { PANEL_ROWS = 16, ACT_BLOCK = 32, KV_BLOCK_TOKENS = 32, ATTENTION_SPLIT_TO
 /* Activations of a quantised product, structure of arrays, for all rows of a step:
  *   q     [rows, n_cols]           int8, in [-127, 127]
  *   d     [rows, n_cols / 32]      f32 scale of each block: max|x| / 127
- *   sum   [rows, n_cols / 32]      int32 sum of the block's q
+ *   sum   [rows, n_cols / 32]      sums of the q of the block's halves, two int16 in one int32:
+ *                                  first 16 in the low half, last 16 in the high half
  * n_cols is a multiple of 32 (rows are padded with zeros by the producer when they are not).
- * One allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. */
+ * Filled by quantize_q8, read by the products; sum is in halves because Q6_K scales 16 columns. One allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. */
 struct q8_rows {
     int8_t *q;
     float *d;
@@ -54,7 +55,8 @@ struct kernels {
     gemm_q8_fn *gemm_q4_k, *gemm_q5_k, *gemm_q6_k;
     gemm_float_fn *gemm_f16, *gemm_bf16, *gemm_f32;
 
-    /* Quantises one row: n a multiple of 32, rounding to nearest even. */
+    /* Quantises one row: n a multiple of 32, rounding to nearest even; see struct q8_rows. A NaN or
+     * an infinity in a block makes its d NaN or infinite. */
     void (*quantize_q8)(const float *x, size_t n, int8_t *q, float *d, int32_t *sum);
 
     /* Element-wise and reductions (vector_*.c). Sums run in 16 fixed lanes and a fixed tree. */

@@ -25,6 +25,9 @@
 
 enum { SUPER_COLS = 256, SUPER_BLOCKS = SUPER_COLS / ACT_BLOCK, LINE_BYTES = 64 };
 
+/* A block of activations whose max|x| is below this counts as zero: 127 / max must not overflow. */
+#define QUANTIZE_MIN 1e-30f
+
 struct panel_layout {
     size_t quant_bytes;   // of one block of 32 columns: low lines and high lines
     size_t group_blocks;  // blocks that lie together: 1, or 8 in a super-block

@@ -17,7 +17,7 @@ enum {
     HEADS_MAX = 1 << 12,
     HEAD_DIM_MAX = 1 << 10,
     VOCAB_MAX = 1 << 22,
-    CTX_MAX = 1 << 27,    // positions; exact in the products of rope
+    CTX_MAX = 1 << 24,    // positions; with ROPE_DIVISOR_MIN the angles stay below 2^27
 };
 
 enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN };

@@ -3,7 +3,7 @@
  * (Peng et al. 2023: slow pairs are interpolated, fast ones left alone, a ramp between).
  *
  * Frequencies are rounded to float once, as the reference implementations hold them; position times
- * frequency is then exact in double (27 + 24 bits). The library's sin and cos may differ in the
+ * frequency is then exact in double (24 + 24 bits). The library's sin and cos may differ in the
  * last bit between processors, so they are computed here from +, - and * only. The cost is 10 ns a
  * pair and step, so no table of all positions is kept. */
 #include "engine/model/rope.h"
@@ -11,9 +11,9 @@
 #include <assert.h>
 #include <math.h>
 
-/* Angle reduced by multiples of pi/2 in three parts of pi/2 (33 + 33 + 53 bits: n * part is exact
- * for n < 2^20, and beyond that off by less than 2^-60 n), then Taylor series on [-pi/4, pi/4],
- * whose first omitted term is below 2^-57. */
+/* Angle reduced by multiples of pi/2 in three parts of pi/2 (the first two of 33 bits, so n * part is
+ * exact for n < 2^20 and the error stays below 2^-27 up to 2^27), then Taylor series on
+ * [-pi/4, pi/4] whose first omitted term is below 2^-50. */
 void rope_sin_cos(double x, double *sin_x, double *cos_x)
 {
     static const double HALF_PI_1 = 0x1.921fb544p+0, HALF_PI_2 = 0x1.0b4611a6p-34,

@@ -7,13 +7,16 @@
 
 #include "engine/model/config.h"
 
+/* Smallest divisor of a frequency that a file may carry. */
+#define ROPE_DIVISOR_MIN 0.125f
+
 struct rope {
     size_t n_rot;
     float *frequencies;  // [n_rot / 2] angle per position of each pair, divisors and scaling applied
     double amplitude;    // of cos and sin, 1 but for yarn
 };
 
-/* `divisors` is the file's rope_freqs ([n_rot / 2], positive) or NULL; `frequencies` is caller's
+/* `divisors` is the file's rope_freqs ([n_rot / 2], >= ROPE_DIVISOR_MIN) or NULL; `frequencies` is caller's
  * memory for n_rot / 2 floats. */
 void rope_init(struct rope *rope, const struct rope_config *config, const float *divisors,
                float *frequencies);

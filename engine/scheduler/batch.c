@@ -295,8 +295,9 @@ int32_t batch_admit(struct batch *batch, int32_t admitted[BATCH_SEQUENCES_MAX])
         int32_t live = n_live(job), wanted = wanted_blocks(batch, job);
         if (sequences + live > batch->limits.sequences_max)
             return n_admitted;
-        // A block of headroom a running sequence, or the newcomer would soon be preempted.
-        if (sequences > 0 && blocks + wanted + sequences + live > batch->limits.n_blocks)
+        // Without headroom for the growth of all, the newcomer would soon be preempted again.
+        int32_t headroom = batch->limits.headroom_blocks * (sequences + live);
+        if (sequences > 0 && blocks + wanted + headroom > batch->limits.n_blocks)
             return n_admitted;
         assert(wanted <= batch->limits.n_blocks);
         job->phase = BATCH_RUNNING;

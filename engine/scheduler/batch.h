@@ -29,6 +29,7 @@ struct batch_limits {
     int32_t block_tokens;
     int32_t sequences_max;     // in one step, <= BATCH_SEQUENCES_MAX
     int32_t prefill_rows_max;  // rows of one step beside those in decode, >= 1
+    int32_t headroom_blocks;   // kept free for each running sequence when another is admitted
     int32_t shared_step_us;    // aim for steps that hold decode rows too; 0 = no aim
 };
 

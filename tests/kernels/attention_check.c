@@ -326,14 +326,14 @@ enum { BENCH_TILES = 128 };
 static void bench_one(const struct kernels *k, size_t dim, size_t n_rows, enum pattern pattern)
 {
     static uint16_t keys[BENCH_TILES * 256 * TOKENS], values[BENCH_TILES * 256 * TOKENS];
-    static float q[ROWS_MAX][256], o[ROWS_MAX][256], m[ROWS_MAX], l[ROWS_MAX];
+    static float q[ROWS_MAX * 256], o[ROWS_MAX * 256], m[ROWS_MAX], l[ROWS_MAX];
     size_t pairs = 0, tile_size = dim * TOKENS;
     fill_halves(keys, BENCH_TILES * tile_size, FILL_RANDOM, 1);
     memcpy(values, keys, sizeof values);
     for (size_t row = 0; row < n_rows; row++) {
-        fill_floats(q[row], dim, FILL_RANDOM, (uint32_t)row);
-        q_rows[row] = q[row];
-        o_rows[row] = o[row];
+        fill_floats(q + row * dim, dim, FILL_RANDOM, (uint32_t)row);
+        q_rows[row] = q + row * dim;
+        o_rows[row] = o + row * dim;
         m[row] = -INFINITY;
         l[row] = 0;
         pattern_range(pattern, row, &first[row], &visible[row]);

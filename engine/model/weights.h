@@ -1,0 +1,64 @@
+/* The tensors of a model in memory: matrices in packed panels, vectors as floats.
+ *
+ * Everything lies in one mapping that is written once, while loading, and only read afterwards. */
+#ifndef WICARA_MODEL_WEIGHTS_H
+#define WICARA_MODEL_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/account.h"
+#include "engine/base/error.h"
+#include "engine/base/pool.h"
+#include "engine/base/sha256.h"
+#include "engine/formats/model_file.h"
+#include "engine/kernels/matmul.h"
+#include "engine/model/config.h"
+
+/* One layer; shapes are [out, in]. Vectors that the file does not have are NULL. */
+struct layer_weights {
+    const float *attn_norm;  // [n_embd]
+    const float *ffn_norm;   // [n_embd]
+    const float *q_norm;     // [head_dim]
+    const float *k_norm;     // [head_dim]
+    const float *q_bias;     // [n_heads * head_dim]
+    const float *k_bias;     // [n_kv_heads * head_dim]
+    const float *v_bias;     // [n_kv_heads * head_dim]
+    const float *o_bias;     // [n_embd]
+    const float *gate_bias;  // [n_ff]
+    const float *up_bias;    // [n_ff]
+    const float *down_bias;  // [n_embd]
+    struct weight q;         // [n_heads * head_dim, n_embd]
+    struct weight k;         // [n_kv_heads * head_dim, n_embd]
+    struct weight v;         // [n_kv_heads * head_dim, n_embd]
+    struct weight o;         // [n_embd, n_heads * head_dim]
+    struct weight gate;      // [n_ff, n_embd]
+    struct weight up;        // [n_ff, n_embd]
+    struct weight down;      // [n_embd, n_ff]
+};
+
+struct model_weights {
+    struct weight embedding;       // [n_vocab, n_embd]
+    struct weight output;          // [n_vocab, n_embd]; the same panels when tied
+    const float *output_norm;      // [n_embd]
+    const float *rope_divisors;    // [n_rot / 2] or NULL
+    struct layer_weights *layers;  // [n_layers]
+    size_t n_layers;
+
+    void *memory;                  // the one mapping
+    size_t bytes;
+    struct account *account;       // holds `bytes` of ACCOUNT_WEIGHTS, or NULL
+    uint64_t n_parameters;
+    bool has_f32;                  // some matrix is F32 (its product may run through OpenBLAS)
+    uint8_t digest[SHA256_BYTES];  // of the tensor table and all contents
+};
+
+/* Checks every tensor against the configuration, then reads and packs with the pool. Errors are
+ * those of model_open(); shapes and types are refused before anything large is allocated. */
+enum status weights_load(struct model_weights *out, const struct model_file *file,
+                         const struct model_config *config, struct account *account,
+                         struct pool *pool, struct error *err) MUST_CHECK;
+void weights_release(struct model_weights *weights);
+
+#endif

@@ -1,0 +1,67 @@
+/* One request on its way through the engine: a copy of what was asked, its events, and the state
+ * that the text pool and then the scheduler thread keep for it.
+ *
+ * Two references: the submitter's (job_release) and the engine's. Every field has one owner at a
+ * time: the text pool until the job is handed over, then the scheduler thread; what the consumer
+ * touches meanwhile is the event queue and the two atomics. */
+#ifndef WICARA_SCHEDULER_JOB_H
+#define WICARA_SCHEDULER_JOB_H
+
+#include <stdatomic.h>
+
+#include "engine/base/mem.h"
+#include "engine/engine.h"
+#include "engine/scheduler/event_queue.h"
+#include "engine/scheduler/output.h"
+#include "engine/scheduler/wakeup.h"
+#include "engine/tokenizer/tokenizer.h"
+
+struct sequence;
+
+/* What the scheduler keeps for each choice of a running job. */
+struct job_choice {
+    struct sequence *sequence;
+    struct sampler *sampler;
+    struct output output;
+    int32_t *tokens;        // [n_prompt + max_tokens] prompt, then what was generated
+    size_t n_tokens;
+    bool ended;
+    int64_t last_token_ns;
+};
+
+struct job {
+    _Atomic uint32_t refs;
+    _Atomic bool cancelled;
+    _Atomic int phase;                  // enum job_phase
+    struct event_queue events;
+    struct wakeup *wakeup;              // of the scheduler that runs it
+
+    struct job *next;                   // in the list of its present owner
+    struct job_request request;         // pointers lead into the arena
+    size_t *stop_bytes;                 // [n_stops]
+    struct arena arena;
+    struct token_list prompt;           // filled by the text pool
+    size_t max_tokens;                  // resolved by the text pool
+    uint64_t seed;
+
+    struct job_choice choices[ENGINE_CHOICES_MAX];
+    size_t n_live;                      // choices that have not ended
+    bool is_paused;
+    int64_t paused_ns;                  // since when
+    bool is_waiting;                    // counted in metrics.jobs_waiting
+    size_t cached_tokens;
+    size_t completion_tokens;
+    int64_t submitted_ns, admitted_ns, first_token_ns;
+};
+
+/* Copies the request. One reference each for the submitter and for the engine. */
+enum status job_create(struct job **out, const struct job_request *request, struct wakeup *wakeup,
+                       struct error *err) MUST_CHECK;
+void job_unref(struct job *job);
+
+static inline bool job_is_cancelled(const struct job *job)
+{
+    return atomic_load_explicit(&job->cancelled, memory_order_relaxed);
+}
+
+#endif

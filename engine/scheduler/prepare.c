@@ -1,0 +1,255 @@
+/* The text pool's work; see prepare.h.
+ *
+ * A chat template carries its own BOS text, so chat prompts are tokenized without added special
+ * tokens, as transformers' apply_chat_template does; plain prompts get what the file asks for. Text
+ * from a request is untrusted as a whole unless parse_special was asked for: only template text may
+ * become control tokens.
+ *
+ * Context: as OpenAI does, a prompt plus an explicit max_tokens beyond the context is refused; an
+ * absent max_tokens means whatever room is left, of the context and of the KV pool. */
+#include "engine/scheduler/prepare.h"
+
+#include "engine/tokenizer/stream_decoder.h"
+
+enum { TEXT_BYTES_MAX = 1 << 28 };
+
+static enum status encode(const struct prepare *prepare, const struct prompt_text *text,
+                          bool add_special, struct job *job, struct error *err)
+{
+    return tokenizer_encode(prepare->tokenizer, text, add_special, 0, &job->prompt, err);
+}
+
+static enum status render(const struct prepare *prepare, const struct job *job,
+                          struct chat_prompt_output *out, struct error *err)
+{
+    const struct job_request *request = &job->request;
+    if (prepare->chat_prompt == NULL)
+        return error_set_param(err, prepare->template_error.status, "messages", "%s",
+                               prepare->template_error.text);
+    struct chat_prompt_input input = {
+        .messages_json = request->messages_json,
+        .tools_json = request->tools_json,
+        .variables_json = request->template_variables_json,
+        .add_generation_prompt = !request->no_generation_prompt,
+        .now_unix_s = request->arrival_unix_s,
+    };
+    return chat_prompt_render(prepare->chat_prompt, &input, out, err);
+}
+
+static enum status tokenize_messages(const struct prepare *prepare, struct job *job,
+                                     struct error *err)
+{
+    struct chat_prompt_output rendered = {0};
+    enum status status = render(prepare, job, &rendered, err);
+    if (status != OK)
+        return status;
+    struct prompt_text text = {
+        .bytes = rendered.text.bytes,
+        .n_bytes = rendered.text.n_bytes,
+        .untrusted = rendered.untrusted,
+        .n_untrusted = rendered.n_untrusted,
+    };
+    status = job_is_cancelled(job) ? ERR_CANCELLED : encode(prepare, &text, false, job, err);
+    chat_prompt_output_release(&rendered);
+    return status;
+}
+
+static enum status tokenize_text(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    const struct job_request *request = &job->request;
+    struct text_span whole = {0, request->prompt_bytes};
+    struct prompt_text text = {
+        .bytes = request->prompt,
+        .n_bytes = request->prompt_bytes,
+        .untrusted = &whole,
+        .n_untrusted = request->parse_special || request->prompt_bytes == 0 ? 0 : 1,
+    };
+    return encode(prepare, &text, !request->no_special, job, err);
+}
+
+static enum status check_ids(const struct job_request *request, size_t n_vocab, const char *param,
+                             struct error *err)
+{
+    for (size_t i = 0; i < request->n_prompt_tokens; i++)
+        if (request->prompt_tokens[i] < 0 || (size_t)request->prompt_tokens[i] >= n_vocab)
+            return error_set_param(err, ERR_INVALID, param,
+                                   "token %d (number %zu) is not in the vocabulary of %zu tokens",
+                                   (int)request->prompt_tokens[i], i, n_vocab);
+    return OK;
+}
+
+static enum status take_ids(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    const struct job_request *request = &job->request;
+    enum status status = check_ids(request, prepare->n_vocab, "prompt", err);
+    if (status != OK)
+        return status;
+    job->prompt.ids = mem_alloc_array(request->n_prompt_tokens, sizeof *job->prompt.ids);
+    if (job->prompt.ids == NULL)
+        return error_set(err, ERR_MEMORY, "no memory for the prompt");
+    memcpy(job->prompt.ids, request->prompt_tokens,
+           request->n_prompt_tokens * sizeof *job->prompt.ids);
+    job->prompt.n_ids = job->prompt.capacity = request->n_prompt_tokens;
+    return OK;
+}
+
+static const char *prompt_param(const struct job *job)
+{
+    return job->request.kind == JOB_CHAT ? "messages" : "prompt";
+}
+
+static enum status make_prompt(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    enum status status;
+    if (job->request.kind == JOB_CHAT)
+        status = tokenize_messages(prepare, job, err);
+    else if (job->request.n_prompt_tokens > 0)
+        status = take_ids(prepare, job, err);
+    else
+        status = tokenize_text(prepare, job, err);
+    if (status == OK && job->prompt.n_ids == 0)
+        return error_set_param(err, ERR_INVALID, prompt_param(job), "the prompt is empty");
+    return status;
+}
+
+static enum status check_bias(const struct prepare *prepare, const struct job *job,
+                              struct error *err)
+{
+    for (size_t i = 0; i < job->request.n_logit_bias; i++) {
+        int32_t token = job->request.logit_bias[i].token;
+        if (token < 0 || (size_t)token >= prepare->n_vocab)
+            return error_set_param(err, ERR_INVALID, "logit_bias",
+                                   "token %d is not in the vocabulary of %zu tokens", (int)token,
+                                   prepare->n_vocab);
+    }
+    return OK;
+}
+
+/* Most tokens that each choice can generate when the job has the KV pool to itself. */
+static size_t pool_room(const struct prepare *prepare, size_t n_prompt, size_t n_choices)
+{
+    const struct batch_limits *limits = &prepare->limits;
+    size_t size = (size_t)limits->block_tokens, n_blocks = (size_t)limits->n_blocks;
+    size_t shared = n_choices > 1 ? n_prompt / size : 0;
+    if (shared > n_blocks)
+        return 0;
+    size_t stored_max = (shared + (n_blocks - shared) / n_choices) * size;
+    return stored_max >= n_prompt ? stored_max - n_prompt + 1 : 0;
+}
+
+static enum status check_room(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    size_t n_prompt = job->prompt.n_ids, ctx = prepare->ctx_size, n = job->request.n_choices;
+    size_t asked = job->request.max_tokens;
+    if (n_prompt >= ctx)
+        return error_set_param(err, ERR_CONTEXT, prompt_param(job),
+                               "the prompt has %zu tokens, which leaves no room for an answer in "
+                               "the context of %zu tokens", n_prompt, ctx);
+    if (asked > ctx - n_prompt)
+        return error_set_param(err, ERR_CONTEXT, "max_tokens",
+                               "%zu tokens of prompt and %zu of max_tokens are more than the "
+                               "context of %zu tokens", n_prompt, asked, ctx);
+    if (n > (size_t)prepare->limits.sequences_max)
+        return error_set_param(err, ERR_LIMIT, "n",
+                               "%zu choices, but the server runs at most %d sequences at once", n,
+                               (int)prepare->limits.sequences_max);
+    size_t room = pool_room(prepare, n_prompt, n);
+    if (room == 0 || asked > room)
+        return error_set_param(err, ERR_CONTEXT, asked > 0 && room > 0 ? "max_tokens"
+                                                                       : prompt_param(job),
+                               "%zu choices of %zu tokens of prompt and %zu of answer do not fit "
+                               "the KV cache of %zu tokens", n, n_prompt, asked > 0 ? asked : 1,
+                               (size_t)prepare->limits.n_blocks *
+                                   (size_t)prepare->limits.block_tokens);
+    job->max_tokens = asked > 0 ? asked : room < ctx - n_prompt ? room : ctx - n_prompt;
+    return OK;
+}
+
+static enum status prepare_generation(const struct prepare *prepare, struct job *job,
+                                      struct error *err)
+{
+    enum status status = make_prompt(prepare, job, err);
+    if (status == OK)
+        status = check_bias(prepare, job, err);
+    if (status == OK)
+        status = check_room(prepare, job, err);
+    if (status != OK)
+        return status;
+    struct job_event event = {
+        .type = EVENT_PREPARED, .seed = job->seed, .prompt_tokens = job->prompt.n_ids};
+    return event_queue_push(&job->events, &event, err);
+}
+
+static enum status answer_render(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    struct chat_prompt_output rendered = {0};
+    enum status status = render(prepare, job, &rendered, err);
+    if (status != OK)
+        return status;
+    struct job_event event = {
+        .type = EVENT_RENDERED, .text = rendered.text.bytes, .n_bytes = rendered.text.n_bytes};
+    status = event_queue_push(&job->events, &event, err);
+    chat_prompt_output_release(&rendered);
+    return status;
+}
+
+static enum status answer_tokenize(const struct prepare *prepare, struct job *job,
+                                   struct error *err)
+{
+    enum status status = tokenize_text(prepare, job, err);
+    if (status != OK)
+        return status;
+    size_t n = job->prompt.n_ids;
+    struct job_token *tokens = mem_calloc(n + 1, sizeof *tokens);
+    if (tokens == NULL)
+        return error_set(err, ERR_MEMORY, "no memory for %zu tokens", n);
+    for (size_t i = 0; i < n; i++) {
+        tokens[i].token = job->prompt.ids[i];
+        tokens[i].bytes =
+            tokenizer_piece(prepare->tokenizer, job->prompt.ids[i], &tokens[i].n_bytes);
+    }
+    struct job_event event = {.type = EVENT_TOKENS, .tokens = tokens, .n_tokens = n};
+    status = event_queue_push(&job->events, &event, err);
+    mem_free(tokens);
+    return status;
+}
+
+static enum status answer_detokenize(const struct prepare *prepare, struct job *job,
+                                     struct error *err)
+{
+    const struct job_request *request = &job->request;
+    enum status status = check_ids(request, tokenizer_vocab(prepare->tokenizer), "tokens", err);
+    if (status != OK)
+        return status;
+    struct stream_decoder decoder;
+    struct buf text;
+    buf_init(&text, TEXT_BYTES_MAX);
+    stream_decoder_init(&decoder, prepare->tokenizer, true, true);
+    for (size_t i = 0; i < request->n_prompt_tokens; i++)
+        if (!stream_decoder_push(&decoder, request->prompt_tokens[i], &text))
+            break;
+    stream_decoder_finish(&decoder, &text);
+    status = buf_status(&text, "the text", err);
+    struct job_event event = {
+        .type = EVENT_RENDERED, .text = text.bytes, .n_bytes = text.n_bytes};
+    if (status == OK)
+        status = event_queue_push(&job->events, &event, err);
+    buf_release(&text);
+    return status;
+}
+
+enum status prepare_job(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    switch (job->request.kind) {
+    case JOB_CHAT:
+    case JOB_COMPLETION:
+        return prepare_generation(prepare, job, err);
+    case JOB_RENDER:
+        return answer_render(prepare, job, err);
+    case JOB_TOKENIZE:
+        return answer_tokenize(prepare, job, err);
+    case JOB_DETOKENIZE:
+        return answer_detokenize(prepare, job, err);
+    }
+    return error_set(err, ERR_INVALID, "unknown kind of job");
+}
