@@ -687,8 +687,10 @@ void http_stats(struct http_server *server, struct http_stats *out)
     pthread_mutex_lock(&server->watch.mutex);
     out->connections = server->watch.n_open;
     out->clients_gone = server->watch.clients_gone;
-    for (struct http_conn *conn = server->watch.open_list; conn; conn = conn->next_open)
+    for (struct http_conn *conn = server->watch.open_list; conn; conn = conn->next_open) {
         out->exchanges_waiting += conn->phase == CONN_WAIT || conn->phase == CONN_STREAM;
+        out->replies_pending += conn->phase == CONN_REPLY;
+    }
     pthread_mutex_unlock(&server->watch.mutex);
     out->body_bytes = atomic_load(&server->body_bytes);
     for (size_t i = 0; i < 6; i++)

@@ -51,7 +51,9 @@ void http_stop(struct http_server *server);
 void http_free(struct http_server *server);
 
 struct http_stats {
-    size_t connections, exchanges_waiting, body_bytes;
+    size_t connections, body_bytes;
+    size_t exchanges_waiting;      // their work is under way
+    size_t replies_pending;        // complete replies that are still being sent
     uint64_t replies[6];           // by class: replies[2] = 2xx; [0] = none (client left)
     uint64_t clients_gone;         // left before their reply was complete
 };

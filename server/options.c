@@ -79,7 +79,7 @@ static const struct option_row table[] = {
     COMMAND("help", "-h", OPTION_FLAG, help, NULL, "print this text, then exit"),
 };
 enum { N_ROWS = sizeof table / sizeof table[0] };
-_Static_assert(N_ROWS <= OPTIONS_TEXTS_MAX, "room for every row");
+_Static_assert((int)N_ROWS <= (int)OPTIONS_TEXTS_MAX, "room for every row");
 
 const struct option_row *options_table(size_t *n_rows)
 {
@@ -377,13 +377,12 @@ void options_write_config(const struct options_state *state, struct buf *out)
         buf_printf(out, "%s    \"%s\": ", first ? "" : ",\n", option->name);
         if (option->type != OPTION_TEXT)
             buf_append_text(out, value);
-        else if (!text)
+        else if (!text || option->secret)
             buf_append_text(out, "null");
-        else if (option->secret)
-            buf_append_text(out, "\"(set)\"");
         else
             buf_append_json(out, text, strlen(text));
-        buf_printf(out, "  /* %s */", origins[state->origins[row]]);
+        buf_printf(out, "  /* %s%s */", origins[state->origins[row]],
+                   text && option->secret ? ", not shown" : "");
         first = false;
     }
     buf_append_text(out, "\n}\n");

@@ -21,9 +21,12 @@ enum {
     PIECE_COLUMNS = 64 // dimensions widened at a time: 32 * 64 floats
 };
 
+static const float ones[BATCH_ROWS] = {[0 ... BATCH_ROWS - 1] = 1.0f};
+
 /* The visible rows of one batch, without gaps. */
 struct batch {
     size_t n_rows;
+    size_t group_rows;            // rows of one product: rows_max, or less so that groups are even
     const float *q[BATCH_ROWS];
     float *o[BATCH_ROWS];
     float *s[BATCH_ROWS];         // rows of scores
@@ -38,7 +41,8 @@ struct batch {
 };
 
 /* Takes up to BATCH_ROWS visible rows from row `next` on; returns the first row not looked at. */
-static size_t batch_gather(struct batch *batch, const struct attention_tile *tile, size_t next)
+static size_t batch_gather(struct batch *batch, const struct attention_ops *ops,
+                           const struct attention_tile *tile, size_t next)
 {
     size_t n = 0;
     for (; next < tile->n_rows && n < BATCH_ROWS; next++) {
@@ -54,115 +58,134 @@ static size_t batch_gather(struct batch *batch, const struct attention_tile *til
         batch->source[n] = next;
         n++;
     }
+    size_t n_groups = (n + ops->rows_max - 1) / ops->rows_max;
     batch->n_rows = n;
+    batch->group_rows = n ? (n + n_groups - 1) / n_groups : 0;
     return next;
 }
 
-/* Asks for columns [column, column + n) of the next group's rows while this group computes: queries
- * and accumulators of a long stack live in the second cache. */
-static void prefetch_rows(const struct batch *batch, const struct attention_ops *ops,
-                          float *const *rows, size_t row, size_t column, size_t n, int write)
+static void run_product(const struct attention_ops *ops, bool widened,
+                        const struct attention_product *product, size_t n_rows)
 {
-    size_t end = row + ops->rows_max < batch->n_rows ? row + ops->rows_max : batch->n_rows;
-    for (; row < end; row++) {
-        for (size_t i = 0; i < n; i += 16) {
-            if (write)
-                __builtin_prefetch(rows[row] + column + i, 1, 3);
-            else
-                __builtin_prefetch(rows[row] + column + i, 0, 3);
-        }
-    }
+    (widened ? ops->product_f32 : ops->product_f16)(product, n_rows);
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 static void batch_scores(struct batch *batch, const struct attention_ops *ops,
                          const struct attention_tile *tile)
 {
-    static const float ones[BATCH_ROWS] = {[0 ... BATCH_ROWS - 1] = 1.0f};
     bool widen = batch->n_rows > ops->rows_max;
     size_t step = widen ? PIECE_COLUMNS : tile->head_dim;
+    struct attention_product product = {
+        .b_stride = KV_BLOCK_TOKENS,
+        .n_columns = KV_BLOCK_TOKENS,
+        .ahead = tile->v,
+    };
     for (size_t d = 0; d < tile->head_dim; d += step) {
-        size_t n_k = tile->head_dim - d < step ? tile->head_dim - d : step;
         const uint16_t *k = tile->k + d * KV_BLOCK_TOKENS;
+        product.n_k = smaller(tile->head_dim - d, step);
+        product.a_first = d;
+        product.scale = d > 0 ? ones : NULL;
+        product.b = widen ? (const void *)batch->piece : k;
         if (widen)
-            ops->widen(k, n_k * KV_BLOCK_TOKENS, batch->piece);
-        for (size_t row = 0; row < batch->n_rows; row += ops->rows_max) {
-            size_t left = batch->n_rows - row;
-            struct attention_product product = {
-                .a = batch->q + row,
-                .a_first = d,
-                .b = widen ? (const void *)batch->piece : k,
-                .b_stride = KV_BLOCK_TOKENS,
-                .n_k = n_k,
-                .c = batch->s + row,
-                .n_columns = KV_BLOCK_TOKENS,
-                .scale = d > 0 ? ones : NULL,
-            };
-            prefetch_rows(batch, ops, (float *const *)batch->q, row + ops->rows_max, d, n_k, 0);
-            (widen ? ops->product_f32 : ops->product_f16)(&product,
-                                                          left < ops->rows_max ? left
-                                                                               : ops->rows_max);
+            ops->widen(k, 0, 1, product.n_k * KV_BLOCK_TOKENS, batch->piece, 0);
+        for (size_t row = 0; row < batch->n_rows; row += batch->group_rows) {
+            product.a = batch->q + row;
+            product.c = batch->s + row;
+            run_product(ops, widen, &product, smaller(batch->n_rows - row, batch->group_rows));
         }
     }
 }
 
-/* One stretch of tokens [begin, end) for rows that all see it. */
+/* One stretch of tokens [begin, end) for rows that all see it; product->b is V's token 0. */
 static void values_stretch(const struct attention_ops *ops, bool widened,
-                           struct attention_product product, size_t n_rows, size_t begin,
+                           struct attention_product *product, size_t n_rows, size_t begin,
                            size_t end)
 {
-    product.a_first = begin;
-    product.n_k = end - begin;
+    const char *token_0 = product->b;
     size_t element = widened ? sizeof(float) : sizeof(uint16_t);
-    product.b = (const char *)product.b + begin * product.b_stride * element;
-    (widened ? ops->product_f32 : ops->product_f16)(&product, n_rows);
+    product->a_first = begin;
+    product->n_k = end - begin;
+    product->b = token_0 + begin * product->b_stride * element;
+    run_product(ops, widened, product, n_rows);
+    product->b = token_0;
 }
 
-/* o = o * c + p V for a group of rows. What all of them see is one blocked product; what only some
- * of them see before and behind it (the causal edge) is done row by row, in ascending order. */
-static void values_group(const struct batch *batch, const struct attention_ops *ops, bool widened,
-                         struct attention_product product, size_t row, size_t n_rows)
+/* Rows that see different tokens (the causal edge, windows). What all of them see, [begin, end), is
+ * one blocked product; what only some see before and behind it is done row by row, so that each
+ * row goes through its tokens in ascending order. */
+static void values_ragged(const struct batch *batch, const struct attention_ops *ops, bool widened,
+                          struct attention_product *product, size_t row, size_t n_rows,
+                          int32_t begin, int32_t end)
 {
-    static const float ones[BATCH_ROWS] = {[0 ... BATCH_ROWS - 1] = 1.0f};
-    int32_t begin = 0, end = KV_BLOCK_TOKENS;
-    bool ragged = false;
-    for (size_t i = row; i < row + n_rows; i++) {
-        int32_t last = batch->first[i] + batch->visible[i];
-        ragged |= i > row && (batch->first[i] != begin || last != end);
-        begin = batch->first[i] > begin ? batch->first[i] : begin;
-        end = last < end ? last : end;
-    }
-    product.a = (const float *const *)batch->s + row;
-    product.c = batch->o + row;
-    product.scale = batch->c + row;
-    if (!ragged) {
-        values_stretch(ops, widened, product, n_rows, (size_t)begin, (size_t)end);
-        return;
-    }
-    bool common = begin < end;
     float scale[BATCH_ROWS];
+    bool common = begin < end;
     for (size_t i = 0; i < n_rows; i++) {
         int32_t first = batch->first[row + i];
         int32_t stop = common ? begin : first + batch->visible[row + i];
         scale[i] = batch->c[row + i];
+        product->a = (const float *const *)batch->s + row + i;
+        product->c = batch->o + row + i;
+        product->scale = &batch->c[row + i];
         if (first < stop) {
-            struct attention_product one = product;
-            one.a += i, one.c += i, one.scale += i;
-            values_stretch(ops, widened, one, 1, (size_t)first, (size_t)stop);
+            values_stretch(ops, widened, product, 1, (size_t)first, (size_t)stop);
             scale[i] = 1.0f;
         }
     }
     if (!common)
         return;
-    product.scale = scale;
+    product->a = (const float *const *)batch->s + row;
+    product->c = batch->o + row;
+    product->scale = scale;
     values_stretch(ops, widened, product, n_rows, (size_t)begin, (size_t)end);
+    product->scale = ones;
     for (size_t i = 0; i < n_rows; i++) {
         int32_t stop = batch->first[row + i] + batch->visible[row + i];
-        if (end < stop) {
-            struct attention_product one = product;
-            one.a += i, one.c += i, one.scale = ones;
-            values_stretch(ops, widened, one, 1, (size_t)end, (size_t)stop);
-        }
+        product->a = (const float *const *)batch->s + row + i;
+        product->c = batch->o + row + i;
+        if (end < stop)
+            values_stretch(ops, widened, product, 1, (size_t)end, (size_t)stop);
     }
+}
+
+/* o = o * c + p V for a group of rows. */
+static void values_group(const struct batch *batch, const struct attention_ops *ops, bool widened,
+                         struct attention_product *product, size_t row, size_t n_rows)
+{
+    int32_t begin = 0, end = KV_BLOCK_TOKENS;
+    bool ragged = false;
+    for (size_t i = row; i < row + n_rows; i++) {
+        int32_t stop = batch->first[i] + batch->visible[i];
+        ragged |= i > row && (batch->first[i] != begin || stop != end);
+        begin = batch->first[i] > begin ? batch->first[i] : begin;
+        end = stop < end ? stop : end;
+    }
+    if (ragged) {
+        values_ragged(batch, ops, widened, product, row, n_rows, begin, end);
+        return;
+    }
+    product->a = (const float *const *)batch->s + row;
+    product->c = batch->o + row;
+    product->scale = batch->c + row;
+    values_stretch(ops, widened, product, n_rows, (size_t)begin, (size_t)end);
+}
+
+/* Widens the tokens that any row sees, columns [column, column + n), into the piece. */
+static void widen_values(struct batch *batch, const struct attention_ops *ops,
+                         const struct attention_tile *tile, size_t column, size_t n)
+{
+    size_t begin = KV_BLOCK_TOKENS, end = 0;
+    for (size_t row = 0; row < batch->n_rows; row++) {
+        size_t first = (size_t)batch->first[row], stop = first + (size_t)batch->visible[row];
+        begin = first < begin ? first : begin;
+        end = stop > end ? stop : end;
+    }
+    ops->widen(tile->v + begin * tile->head_dim + column, tile->head_dim, end - begin, n,
+               batch->piece + begin * PIECE_COLUMNS, PIECE_COLUMNS);
 }
 
 static void batch_values(struct batch *batch, const struct attention_ops *ops,
@@ -170,29 +193,19 @@ static void batch_values(struct batch *batch, const struct attention_ops *ops,
 {
     bool widen = batch->n_rows > ops->rows_max;
     size_t step = widen ? PIECE_COLUMNS : tile->head_dim;
-    size_t begin = KV_BLOCK_TOKENS, end = 0;  // tokens that any row sees
-    for (size_t row = 0; widen && row < batch->n_rows; row++) {
-        size_t first = (size_t)batch->first[row], last = first + (size_t)batch->visible[row];
-        begin = first < begin ? first : begin;
-        end = last > end ? last : end;
-    }
+    struct attention_product product = {
+        .b = widen ? (const void *)batch->piece : tile->v,
+        .b_stride = widen ? PIECE_COLUMNS : tile->head_dim,
+        .ahead = tile->next_k ? tile->next_k : tile->v,
+    };
     for (size_t d = 0; d < tile->head_dim; d += step) {
-        size_t n_columns = tile->head_dim - d < step ? tile->head_dim - d : step;
-        for (size_t t = begin; widen && t < end; t++)
-            ops->widen(tile->v + t * tile->head_dim + d, n_columns,
-                       batch->piece + t * PIECE_COLUMNS);
-        struct attention_product product = {
-            .b = widen ? (const void *)batch->piece : tile->v,
-            .b_stride = widen ? PIECE_COLUMNS : tile->head_dim,
-            .c_first = d,
-            .n_columns = n_columns,
-        };
-        for (size_t row = 0; row < batch->n_rows; row += ops->rows_max) {
-            size_t left = batch->n_rows - row;
-            prefetch_rows(batch, ops, batch->o, row + ops->rows_max, d, n_columns, 1);
-            values_group(batch, ops, widen, product, row,
-                         left < ops->rows_max ? left : ops->rows_max);
-        }
+        product.c_first = d;
+        product.n_columns = smaller(tile->head_dim - d, step);
+        if (widen)
+            widen_values(batch, ops, tile, d, product.n_columns);
+        for (size_t row = 0; row < batch->n_rows; row += batch->group_rows)
+            values_group(batch, ops, widen, &product, row,
+                         smaller(batch->n_rows - row, batch->group_rows));
     }
 }
 
@@ -200,7 +213,7 @@ void attention_tile_run(const struct attention_ops *ops, const struct attention_
 {
     struct batch batch;
     for (size_t next = 0; next < tile->n_rows;) {
-        next = batch_gather(&batch, tile, next);
+        next = batch_gather(&batch, ops, tile, next);
         if (batch.n_rows == 0)
             break;
         batch_scores(&batch, ops, tile);

@@ -27,6 +27,7 @@
 struct attention_tile {
     const uint16_t *k;         // [head_dim, 32] f16
     const uint16_t *v;         // [32, head_dim] f16
+    const uint16_t *next_k;    // K of the tile this caller asks for next, or NULL: a prefetch hint
     size_t head_dim;           // multiple of 16, any size
     size_t n_rows;             // query rows stacked (positions x query heads of the kv head)
     const float *const *q;     // [n_rows] pointers to [head_dim]

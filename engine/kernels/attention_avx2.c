@@ -7,7 +7,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS_MAX = 6, LANES = 8 };
+enum { ROWS_MAX = 6, LANES = 8, CACHE_LINE = 32 /* f16 */ };
 
 INLINE __m256 load_b(const void *b, size_t at, bool is_f16)
 {
@@ -32,8 +32,15 @@ INLINE void product_block(const struct attention_product *p, size_t column, int 
                                           _mm256_set1_ps(p->scale[i]));
         }
     }
-    size_t at = column;
+    size_t at = column, n_block = (size_t)n_vectors * LANES;
+    const uint16_t *ahead = is_f16 ? p->ahead + column * p->n_k : NULL;
     for (size_t k = 0; k < p->n_k; k++, at += p->b_stride) {
+        if (is_f16) {
+            _mm_prefetch(ahead, _MM_HINT_T0);
+            if (n_block == 2 * CACHE_LINE)
+                _mm_prefetch(ahead + CACHE_LINE, _MM_HINT_T0);
+            ahead += n_block;
+        }
         if (n_vectors > 2) {  // few rows: their factors stay, one vector of b at a time
             __m256 factor[ROWS_MAX];
             for (int i = 0; i < n_rows; i++)
@@ -73,27 +80,39 @@ INLINE void product_rows(const struct attention_product *p, int n_rows, bool is_
         product_block(p, column, n_rows, 2, is_f16);
 }
 
-INLINE void product(const struct attention_product *p, size_t n_rows, bool is_f16)
-{
-    switch (n_rows) {
-    case 1: product_rows(p, 1, is_f16); break;
-    case 2: product_rows(p, 2, is_f16); break;
-    case 3: product_rows(p, 3, is_f16); break;
-    case 4: product_rows(p, 4, is_f16); break;
-    case 5: product_rows(p, 5, is_f16); break;
-    case 6: product_rows(p, 6, is_f16); break;
-    default: break;
+/* One function for each number of rows, so that the block's bounds are constants. */
+#define INSTANCE(n)                                                                                \
+    static void rows_##n##_f16(const struct attention_product *p)                                  \
+    {                                                                                              \
+        product_rows(p, n, true);                                                                  \
+    }                                                                                              \
+    static void rows_##n##_f32(const struct attention_product *p)                                  \
+    {                                                                                              \
+        product_rows(p, n, false);                                                                 \
     }
-}
+INSTANCE(1)
+INSTANCE(2)
+INSTANCE(3)
+INSTANCE(4)
+INSTANCE(5)
+INSTANCE(6)
 
 static void product_f16_avx2(const struct attention_product *p, size_t n_rows)
 {
-    product(p, n_rows, true);
+    static void (*const rows[ROWS_MAX])(const struct attention_product *) = {
+        rows_1_f16, rows_2_f16, rows_3_f16,
+        rows_4_f16, rows_5_f16, rows_6_f16,
+    };
+    rows[n_rows - 1](p);
 }
 
 static void product_f32_avx2(const struct attention_product *p, size_t n_rows)
 {
-    product(p, n_rows, false);
+    static void (*const rows[ROWS_MAX])(const struct attention_product *) = {
+        rows_1_f32, rows_2_f32, rows_3_f32,
+        rows_4_f32, rows_5_f32, rows_6_f32,
+    };
+    rows[n_rows - 1](p);
 }
 
 /* The four masks of a row's 32 tokens: all ones where first <= t < first + visible. */
@@ -151,10 +170,13 @@ static void softmax_avx2(const struct attention_softmax *x, size_t n_rows)
     }
 }
 
-static void widen_avx2(const uint16_t *in, size_t n, float *out)
+static void widen_avx2(const uint16_t *in, size_t in_stride, size_t n_rows, size_t n, float *out,
+                      size_t out_stride)
 {
-    for (size_t i = 0; i < n; i += LANES)
-        _mm256_storeu_ps(out + i, load_b(in, i, true));
+    for (size_t row = 0; row < n_rows; row++, in += in_stride, out += out_stride) {
+        for (size_t i = 0; i < n; i += LANES)
+            _mm256_storeu_ps(out + i, load_b(in, i, true));
+    }
 }
 
 void attention_tile_avx2(const struct attention_tile *tile)

@@ -3,13 +3,13 @@
  * The product keeps a block of rows x columns in registers: 8 rows x 32 columns, or 4 rows x 64,
  * so that each vector of K or V is loaded (and widened) once for all rows of the block, and 16
  * chains of fma hide each other's latency. The shapes are one inline function with constant bounds,
- * instantiated by the switch in product(). */
+ * instantiated for each number of rows. */
 #include "engine/kernels/attention_ops.h"
 #include "engine/kernels/kernel_math_avx512.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS_MAX = 8, LANES = 16 };
+enum { ROWS_MAX = 8, LANES = 16, CACHE_LINE = 32 /* f16 */ };
 
 INLINE __m512 load_b(const void *b, size_t at, bool is_f16)
 {
@@ -34,8 +34,15 @@ INLINE void product_block(const struct attention_product *p, size_t column, int 
                                           _mm512_set1_ps(p->scale[i]));
         }
     }
-    size_t at = column;
+    size_t at = column, n_block = (size_t)n_vectors * LANES;
+    const uint16_t *ahead = is_f16 ? p->ahead + column * p->n_k : NULL;
     for (size_t k = 0; k < p->n_k; k++, at += p->b_stride) {
+        if (is_f16) {
+            _mm_prefetch(ahead, _MM_HINT_T0);
+            if (n_block == 2 * CACHE_LINE)
+                _mm_prefetch(ahead + CACHE_LINE, _MM_HINT_T0);
+            ahead += n_block;
+        }
         __m512 b[4];
         for (int j = 0; j < n_vectors; j++)
             b[j] = load_b(p->b, at + (size_t)j * LANES, is_f16);
@@ -66,77 +73,148 @@ INLINE void product_rows(const struct attention_product *p, int n_rows, bool is_
         product_block(p, column, n_rows, 1, is_f16);
 }
 
-INLINE void product(const struct attention_product *p, size_t n_rows, bool is_f16)
-{
-    switch (n_rows) {
-    case 1: product_rows(p, 1, is_f16); break;
-    case 2: product_rows(p, 2, is_f16); break;
-    case 3: product_rows(p, 3, is_f16); break;
-    case 4: product_rows(p, 4, is_f16); break;
-    case 5: product_rows(p, 5, is_f16); break;
-    case 6: product_rows(p, 6, is_f16); break;
-    case 7: product_rows(p, 7, is_f16); break;
-    case 8: product_rows(p, 8, is_f16); break;
-    default: break;
+/* One function for each number of rows, so that the block's bounds are constants. */
+#define INSTANCE(n)                                                                                \
+    static void rows_##n##_f16(const struct attention_product *p)                                  \
+    {                                                                                              \
+        product_rows(p, n, true);                                                                  \
+    }                                                                                              \
+    static void rows_##n##_f32(const struct attention_product *p)                                  \
+    {                                                                                              \
+        product_rows(p, n, false);                                                                 \
     }
-}
+INSTANCE(1)
+INSTANCE(2)
+INSTANCE(3)
+INSTANCE(4)
+INSTANCE(5)
+INSTANCE(6)
+INSTANCE(7)
+INSTANCE(8)
 
 static void product_f16_avx512(const struct attention_product *p, size_t n_rows)
 {
-    product(p, n_rows, true);
+    static void (*const rows[ROWS_MAX])(const struct attention_product *) = {
+        rows_1_f16, rows_2_f16, rows_3_f16, rows_4_f16,
+        rows_5_f16, rows_6_f16, rows_7_f16, rows_8_f16,
+    };
+    rows[n_rows - 1](p);
 }
 
 static void product_f32_avx512(const struct attention_product *p, size_t n_rows)
 {
-    product(p, n_rows, false);
+    static void (*const rows[ROWS_MAX])(const struct attention_product *) = {
+        rows_1_f32, rows_2_f32, rows_3_f32, rows_4_f32,
+        rows_5_f32, rows_6_f32, rows_7_f32, rows_8_f32,
+    };
+    rows[n_rows - 1](p);
+}
+
+INLINE __m512 fold(__m512 low, __m512 high, bool maximum)
+{
+    return maximum ? _mm512_max_ps(low, high) : _mm512_add_ps(low, high);
+}
+
+/* Lane i = the tree of kernel_math.h over v[i], for 16 vectors at once: each step folds the halves
+ * of two vectors into one, so that 15 folds do the work of 64. */
+INLINE __m512 fold_16(const __m512 v[LANES], bool maximum)
+{
+    __m512 quad[4];
+    for (int i = 0; i < 4; i++) {  // rows i, i + 4, i + 8, i + 12
+        __m512 half[2];
+        for (int j = 0; j < 2; j++) {
+            __m512 a = v[i + 8 * j], b = v[i + 8 * j + 4];
+            half[j] = fold(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee),
+                           maximum);
+        }
+        quad[i] = fold(_mm512_shuffle_f32x4(half[0], half[1], 0x88),
+                       _mm512_shuffle_f32x4(half[0], half[1], 0xdd), maximum);
+    }
+    __m512 pair[2];
+    for (int i = 0; i < 2; i++) {
+        __m512d a = _mm512_castps_pd(quad[2 * i]), b = _mm512_castps_pd(quad[2 * i + 1]);
+        pair[i] = fold(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                       _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)), maximum);
+    }
+    return fold(_mm512_shuffle_ps(pair[0], pair[1], 0x88),
+                _mm512_shuffle_ps(pair[0], pair[1], 0xdd), maximum);
+}
+
+/* The tokens that a row sees, a bit each. */
+INLINE uint32_t seen_bits(const struct attention_softmax *x, size_t row)
+{
+    return (uint32_t)(((1ull << x->n_visible[row]) - 1) << x->n_first[row]);
+}
+
+/* Both halves of a row of scores folded, -infinity where masked. */
+INLINE __m512 row_maxima(const struct attention_softmax *x, size_t row)
+{
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    uint32_t seen = seen_bits(x, row);
+    return _mm512_max_ps(_mm512_mask_loadu_ps(lowest, (__mmask16)seen, x->s[row]),
+                         _mm512_mask_loadu_ps(lowest, (__mmask16)(seen >> 16),
+                                              x->s[row] + LANES));
+}
+
+/* Scores become weights; both halves folded. */
+INLINE __m512 row_weights(const struct attention_softmax *x, size_t row, float m)
+{
+    uint32_t seen = seen_bits(x, row);
+    float *s = x->s[row];
+    __m512 shift = _mm512_set1_ps(m);
+    __m512 low = _mm512_sub_ps(_mm512_loadu_ps(s), shift);
+    __m512 high = _mm512_sub_ps(_mm512_loadu_ps(s + LANES), shift);
+    low = math_exp_softmax_avx512(low, (__mmask16)seen);
+    high = math_exp_softmax_avx512(high, (__mmask16)(seen >> 16));
+    _mm512_storeu_ps(s, low);
+    _mm512_storeu_ps(s + LANES, high);
+    return _mm512_add_ps(low, high);
 }
 
 /* Up to 16 rows; their m, l and c are one vector each. */
-static void softmax_16_rows(const struct attention_softmax *x, size_t row, size_t n_rows)
+INLINE void softmax_block(const struct attention_softmax *x, size_t row, size_t n_rows)
 {
-    float maxima[LANES], sums[LANES], m_new[LANES];
-    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    __m512 folded[LANES];
+    _Alignas(64) float lanes[LANES] = {0}, m_new[LANES];
     __mmask16 rows = mask_first_avx512(n_rows);
     for (size_t i = 0; i < n_rows; i++) {
-        const float *s = x->s[row + i];
-        uint32_t seen = (uint32_t)(((1ull << x->n_visible[row + i]) - 1) << x->n_first[row + i]);
-        __m512 low = _mm512_mask_loadu_ps(lowest, (__mmask16)seen, s);
-        __m512 high = _mm512_mask_loadu_ps(lowest, (__mmask16)(seen >> 16), s + LANES);
-        maxima[i] = math_max_lanes_avx512(_mm512_max_ps(low, high));
+        folded[i] = row_maxima(x, row + i);
+        if (n_rows < LANES)
+            lanes[i] = math_max_lanes_avx512(folded[i]);
     }
     __m512 m_old = _mm512_maskz_loadu_ps(rows, x->m + row);
-    __m512 m = _mm512_max_ps(_mm512_maskz_loadu_ps(rows, maxima), m_old);
-    __m512 c = math_exp_avx512(_mm512_sub_ps(m_old, m));
-    _mm512_storeu_ps(m_new, m);
+    __m512 m = n_rows < LANES ? _mm512_load_ps(lanes) : fold_16(folded, true);
+    m = _mm512_max_ps(m, m_old);
+    __m512 c = math_exp_softmax_avx512(_mm512_sub_ps(m_old, m), rows);
+    _mm512_store_ps(m_new, m);
     _mm512_mask_storeu_ps(x->m + row, rows, m);
     _mm512_mask_storeu_ps(x->c + row, rows, c);
     for (size_t i = 0; i < n_rows; i++) {
-        float *s = x->s[row + i];
-        uint32_t seen = (uint32_t)(((1ull << x->n_visible[row + i]) - 1) << x->n_first[row + i]);
-        __m512 shift = _mm512_set1_ps(m_new[i]);
-        __m512 low = math_exp_avx512(_mm512_sub_ps(_mm512_loadu_ps(s), shift));
-        __m512 high = math_exp_avx512(_mm512_sub_ps(_mm512_loadu_ps(s + LANES), shift));
-        low = _mm512_maskz_mov_ps((__mmask16)seen, low);
-        high = _mm512_maskz_mov_ps((__mmask16)(seen >> 16), high);
-        _mm512_storeu_ps(s, low);
-        _mm512_storeu_ps(s + LANES, high);
-        sums[i] = math_sum_lanes_avx512(_mm512_add_ps(low, high));
+        folded[i] = row_weights(x, row + i, m_new[i]);
+        if (n_rows < LANES)
+            lanes[i] = math_sum_lanes_avx512(folded[i]);
     }
-    __m512 l = _mm512_maskz_loadu_ps(rows, x->l + row);
-    l = _mm512_fmadd_ps(l, c, _mm512_maskz_loadu_ps(rows, sums));
+    __m512 sum = n_rows < LANES ? _mm512_load_ps(lanes) : fold_16(folded, false);
+    __m512 l = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(rows, x->l + row), c, sum);
     _mm512_mask_storeu_ps(x->l + row, rows, l);
 }
 
 static void softmax_avx512(const struct attention_softmax *x, size_t n_rows)
 {
-    for (size_t row = 0; row < n_rows; row += LANES)
-        softmax_16_rows(x, row, n_rows - row < LANES ? n_rows - row : LANES);
+    size_t row = 0;
+    for (; row + LANES <= n_rows; row += LANES)
+        softmax_block(x, row, LANES);
+    if (row < n_rows)
+        softmax_block(x, row, n_rows - row);
 }
 
-static void widen_avx512(const uint16_t *in, size_t n, float *out)
+static void widen_avx512(const uint16_t *in, size_t in_stride, size_t n_rows, size_t n, float *out,
+                        size_t out_stride)
 {
-    for (size_t i = 0; i < n; i += LANES)
-        _mm512_storeu_ps(out + i, load_b(in, i, true));
+    for (size_t row = 0; row < n_rows; row++, in += in_stride, out += out_stride) {
+        for (size_t i = 0; i < n; i += LANES)
+            _mm512_storeu_ps(out + i, load_b(in, i, true));
+    }
 }
 
 void attention_tile_avx512(const struct attention_tile *tile)

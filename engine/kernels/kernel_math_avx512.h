@@ -6,6 +6,17 @@
 
 #include "engine/kernels/kernel_math.h"
 
+/* e^r for |r| <= ln 2 / 2. */
+static inline __m512 math_exp_reduced_avx512(__m512 r)
+{
+    __m512 c = _mm512_fmadd_ps(_mm512_set1_ps(EXP_C6), r, _mm512_set1_ps(EXP_C5));
+    c = _mm512_fmadd_ps(c, r, _mm512_set1_ps(EXP_C4));
+    c = _mm512_fmadd_ps(c, r, _mm512_set1_ps(EXP_C3));
+    c = _mm512_fmadd_ps(c, r, _mm512_set1_ps(EXP_C2));
+    c = _mm512_fmadd_ps(c, _mm512_mul_ps(r, r), r);
+    return _mm512_add_ps(c, _mm512_set1_ps(1.0f));
+}
+
 static inline __m512 math_exp_avx512(__m512 x)
 {
     __m512 round = _mm512_set1_ps(EXP_ROUND);
@@ -13,12 +24,7 @@ static inline __m512 math_exp_avx512(__m512 x)
     __m512 n = _mm512_sub_ps(shifted, round);
     __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_A), x);
     r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_B), r);
-    __m512 c = _mm512_fmadd_ps(_mm512_set1_ps(EXP_C6), r, _mm512_set1_ps(EXP_C5));
-    c = _mm512_fmadd_ps(c, r, _mm512_set1_ps(EXP_C4));
-    c = _mm512_fmadd_ps(c, r, _mm512_set1_ps(EXP_C3));
-    c = _mm512_fmadd_ps(c, r, _mm512_set1_ps(EXP_C2));
-    __m512 p = _mm512_fmadd_ps(c, _mm512_mul_ps(r, r), r);
-    p = _mm512_add_ps(p, _mm512_set1_ps(1.0f));
+    __m512 p = math_exp_reduced_avx512(r);
     __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
     __m512 scaled = _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
     /* In range keeps `scaled`; below EXP_MIN becomes 0; above EXP_MAX and NaN are rare lanes. */
@@ -27,6 +33,20 @@ static inline __m512 math_exp_avx512(__m512 x)
     scaled = _mm512_mask_mov_ps(scaled, low, _mm512_setzero_ps());
     /* x * infinity: infinity for what is above EXP_MAX, NaN for NaN. */
     return _mm512_mask_mul_ps(scaled, high, x, _mm512_set1_ps(INFINITY));
+}
+
+/* The same for lanes of a softmax, where x <= 0 (or NaN), and 0 in the lanes outside `seen`. The
+ * exponent is added by the scaling instruction, which is exact here and passes NaN on. */
+static inline __m512 math_exp_softmax_avx512(__m512 x, __mmask16 seen)
+{
+    __m512 round = _mm512_set1_ps(EXP_ROUND);
+    __m512 n = _mm512_fmadd_ps(x, _mm512_set1_ps(EXP_LOG2E), round);
+    n = _mm512_sub_ps(n, round);
+    __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_A), x);
+    r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_B), r);
+    __m512 p = math_exp_reduced_avx512(r);
+    __mmask16 keep = _mm512_mask_cmp_ps_mask(seen, x, _mm512_set1_ps(EXP_MIN), _CMP_NLT_UQ);
+    return _mm512_maskz_scalef_ps(keep, p, n);
 }
 
 static inline __m512 math_silu_avx512(__m512 x)

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "engine/base/buf.h"
 #include "engine/engine.h"
 
 enum { EVENT_QUEUE_EVENTS_MAX = 256, EVENT_QUEUE_BYTES_MAX = 64 * 1024 };

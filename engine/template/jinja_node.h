@@ -82,8 +82,8 @@ struct node {
     const struct test_info *test;
     struct node_parameter *parameters;
     size_t n_parameters;
-    /* Frames (STMT_FOR, MACRO, CALL, FILTER, WITH, SCOPE, SET_BLOCK): names that are undefined from
-     * the entry until they are set, although an outer variable has that name. */
+    /* STMT_BODY that is a frame: names that are undefined from the entry until they are set, although
+     * a variable of the render has that name. */
     uint32_t *unset;
     size_t n_unset;
 };

@@ -11,6 +11,14 @@ struct node_list {
     size_t n_items, capacity;
 };
 
+/* A filter or test that nobody knows. jinja2 refuses it when it compiles, except in the branches of
+ * an if, where it fails only when it is reached. */
+struct unknown_name {
+    const char *what;  // "filter", "test"; NULL = none
+    const struct text *name;
+    uint32_t line;
+};
+
 struct parser {
     struct jinja *j;
     struct jinja_template *code;
@@ -22,7 +30,8 @@ struct parser {
     uint32_t nesting;
     uint32_t loops;             // loops around this place within the same macro
     uint32_t macros_defined;    // so far, to see whether a loop body holds one
-    bool in_branch;             // unknown filters fail only when reached, as in jinja2
+    bool in_branch;             // within {% if %} of the same frame
+    struct unknown_name unknown;  // first one outside of branches, not yet reported
 };
 
 _Noreturn void parse_fail(struct parser *p, const char *format, ...) PRINTF_LIKE(2, 3);

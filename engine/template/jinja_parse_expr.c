@@ -291,29 +291,21 @@ static struct node *parse_or(struct parser *p)
 
 struct node *parse_expression(struct parser *p, bool with_condition)
 {
-    parse_enter(p);
     uint32_t line = parse_token(p)->line;
-    size_t start = p->at;
+    struct unknown_name pending = p->unknown;
     struct node *node = parse_or(p);
-    if (with_condition && parse_is_name(p, "if") && !p->in_branch) {
-        /* What stands before "if" is part of the branch: read it again as such. */
-        p->in_branch = true;
-        p->at = start;
-        node = parse_or(p);
-        p->in_branch = false;
-    }
     while (with_condition && parse_skip_name(p, "if")) {
-        bool outer = p->in_branch;
-        p->in_branch = true;
         struct node *choice = node_create(p, EXPR_IF, line);
         choice->a = node_child(p, choice, node);
         choice->b = node_child(p, choice, parse_or(p));
-        if (parse_skip_name(p, "else"))
+        if (parse_skip_name(p, "else")) {
+            parse_enter(p);
             choice->c = node_child(p, choice, parse_expression(p, true));
-        p->in_branch = outer;
+            parse_leave(p);
+        }
+        p->unknown = pending;  // what is unknown in here fails only when it is reached
         node = choice;
     }
-    parse_leave(p);
     return node;
 }
 
@@ -568,8 +560,8 @@ static const struct text *parse_dotted_name(struct parser *p)
 static void unknown_name(struct parser *p, struct node *node, const char *what,
                          const struct text *name)
 {
-    if (!p->in_branch)
-        parse_fail_unsupported(p, what, name);
+    if (!p->in_branch && !p->unknown.what)
+        p->unknown = (struct unknown_name){what, name, node->line};
     struct text_builder b;
     builder_init(&b, p->j);
     builder_literal(&b, what);

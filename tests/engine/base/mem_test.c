@@ -20,7 +20,6 @@ static void test_sizes(void **state)
     assert_true(size_add(SIZE_MAX, 0, &out) && out == SIZE_MAX);
     assert_false(size_add(SIZE_MAX, 1, &out));
     assert_null(mem_alloc_array(SIZE_MAX / 8 + 2, 8));
-    assert_null(mem_calloc(SIZE_MAX / 8 + 2, 8));
     assert_null(mem_realloc_array(NULL, SIZE_MAX / 8 + 2, 8));
     assert_null(mem_memdup0("x", SIZE_MAX));
 }
@@ -202,7 +201,6 @@ static void test_arena_cap(void **state)
     arena_release(&arena);
     arena_init(&arena, SIZE_MAX);
     assert_null(arena_alloc(&arena, SIZE_MAX));
-    assert_null(arena_alloc(&arena, SIZE_MAX - 16));
     assert_null(arena_memdup0(&arena, "x", SIZE_MAX));
     assert_non_null(arena_alloc(&arena, 1));
     arena_release(&arena);

@@ -71,7 +71,7 @@ static void check_bytes(const unsigned char *bytes, size_t n_bytes)
 
 static void test_short_sequences(void **state)
 {
-    unsigned char bytes[4];
+    unsigned char bytes[4] = {0};
     (void)state;
     check_bytes(bytes, 0);
     for (uint32_t i = 0; i < 1 << 24; i++) {

@@ -1,0 +1,257 @@
+/* Opening a model, from the file to the running parts, in dependency order; see engine_state.h.
+ *
+ * Cheap checks come before expensive work: the file's header, tokenizer and template are read before
+ * the weights. The KV pool is sized after the weights are in memory, from what is left: a quarter of
+ * it, and never more than all sequences at full length can use. It is committed lazily by the
+ * kernel, so an idle server does not pay for it. */
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/engine_memory.h"
+#include "engine/engine_state.h"
+#include "engine/kernels/kernels.h"
+#include "engine/model/model.h"
+
+static const int32_t SHARED_STEP_US = 200000;  // a decode row waits no longer for prefill beside it
+
+static enum status open_text_parts(struct engine *e, struct error *err)
+{
+    enum status status = tokenizer_open(&e->tokenizer, e->file, err);
+    if (status != OK)
+        return status;
+    struct text_view source = {0};
+    if (!model_file_text(e->file, "tokenizer.chat_template", &source)) {
+        (void)error_set(&e->prepare.template_error, ERR_UNSUPPORTED,
+                        "the model has no chat template; use completions");
+        e->chat_template = mem_strdup("");
+        return e->chat_template != NULL ? OK : error_set(err, ERR_MEMORY, "no memory");
+    }
+    e->chat_template = mem_memdup0(source.bytes, source.n_bytes);
+    if (e->chat_template == NULL)
+        return error_set(err, ERR_MEMORY, "no memory for the chat template");
+    int32_t ids[2] = {tokenizer_bos(e->tokenizer), tokenizer_eos(e->tokenizer)};
+    char *texts[2] = {NULL, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = 0;
+        const char *text = ids[i] == TOKEN_NONE ? "" : tokenizer_token_text(e->tokenizer, ids[i], &n);
+        texts[i] = mem_memdup0(text, n);
+    }
+    if (texts[0] == NULL || texts[1] == NULL)
+        status = error_set(err, ERR_MEMORY, "no memory for the chat template");
+    else
+        status = chat_prompt_open(&e->chat_prompt, source.bytes, source.n_bytes, texts[0], texts[1],
+                                  &e->prepare.template_error);
+    mem_free(texts[0]);
+    mem_free(texts[1]);
+    if (e->chat_prompt != NULL || status == ERR_MEMORY)
+        return status;
+    // Completions still work; every chat is refused with this text.
+    error_prefix(&e->prepare.template_error, "the model's chat template cannot be used");
+    log_warn("%s", e->prepare.template_error.text);
+    return OK;
+}
+
+static enum status open_model(struct engine *e, struct error *err)
+{
+    enum cpu_level level = kernels_best_level();
+    if (e->options.cpu_level != NULL && !kernels_level_parse(e->options.cpu_level, &level))
+        return error_set_param(err, ERR_INVALID, "cpu", "there is no level \"%s\"",
+                               e->options.cpu_level);
+    const struct kernels *kernels;
+    enum status status = kernels_get(level, &kernels, err);
+    if (status == OK)
+        status = pool_create(&e->pool, e->options.threads, err);
+    if (status != OK)
+        return status;
+    struct model_options options = {
+        .kernels = kernels,
+        .rows_max = e->options.parallel + e->options.prefill_chunk,
+        .outputs_max = e->options.parallel,
+        .ctx_size = e->options.ctx_size,
+        .account = &e->account,
+    };
+    status = model_open(&e->model, e->file, &options, e->pool, err);
+    if (status != OK)
+        return status;
+    size_t n_vocab = model_info(e->model)->n_vocab, n_tokens = tokenizer_vocab(e->tokenizer);
+    if (n_vocab != n_tokens)
+        return error_set(err, ERR_FORMAT, "the tokenizer has %zu tokens, the embedding %zu rows",
+                         n_tokens, n_vocab);
+    e->info.cpu_level = kernels->name;
+    return OK;
+}
+
+static enum status size_cache(struct engine *e, size_t *n_blocks, size_t *block_bytes,
+                              struct error *err)
+{
+    const struct kv_layout *layout = model_kv_layout(e->model);
+    *block_bytes = 0;
+    for (size_t g = 0; g < layout->n_groups; g++)
+        *block_bytes += kv_group_block_bytes(&layout->groups[g]);
+    size_t ctx_size = model_info(e->model)->ctx_size;
+    size_t wanted = e->options.parallel *
+                    ((ctx_size + KV_TOKENS_PER_BLOCK - 1) / KV_TOKENS_PER_BLOCK);
+    size_t bytes = e->options.kv_bytes;
+    if (bytes == 0) {
+        size_t available = memory_available();
+        bytes = available == 0 ? SIZE_MAX : available / 4;
+    }
+    *n_blocks = bytes / *block_bytes;
+    if (*n_blocks == 0)
+        return error_set_param(err, ERR_LIMIT, "kv_memory",
+                               "%zu bytes of KV memory are less than one block of %zu bytes", bytes,
+                               *block_bytes);
+    if (*n_blocks > wanted)
+        *n_blocks = wanted;
+    if (*n_blocks > INT32_MAX / 2)
+        *n_blocks = INT32_MAX / 2;
+    return OK;
+}
+
+static enum status open_cache(struct engine *e, struct error *err)
+{
+    size_t n_blocks, block_bytes;
+    enum status status = size_cache(e, &n_blocks, &block_bytes, err);
+    if (status == OK)
+        status = account_reserve(&e->account, ACCOUNT_KV, n_blocks * block_bytes, err);
+    if (status != OK)
+        return status;
+    e->kv_account_bytes = n_blocks * block_bytes;
+    size_t per_group[KV_GROUPS_MAX];
+    for (size_t g = 0; g < KV_GROUPS_MAX; g++)
+        per_group[g] = n_blocks;
+    uint8_t digest[SHA256_BYTES];
+    model_digest(e->model, digest);
+    status = kv_cache_create(&e->cache, model_kv_layout(e->model), per_group, digest,
+                             !e->options.no_prefix_cache, err);
+    if (status != OK)
+        return status;
+    e->info.kv_blocks = n_blocks;
+    e->info.kv_block_tokens = KV_TOKENS_PER_BLOCK;
+    e->info.kv_bytes = e->kv_account_bytes;
+    atomic_store(&e->metrics.kv_blocks, n_blocks);
+    atomic_store(&e->metrics.kv_blocks_free, n_blocks);
+    return OK;
+}
+
+static enum status start_parts(struct engine *e, struct error *err)
+{
+    const struct model_info *model = model_info(e->model);
+    struct batch_limits limits = {
+        .n_blocks = (int32_t)e->info.kv_blocks,
+        .block_tokens = KV_TOKENS_PER_BLOCK,
+        .sequences_max = (int32_t)e->options.parallel,
+        .prefill_rows_max = (int32_t)e->options.prefill_chunk,
+        .headroom_blocks = 1,
+        .shared_step_us = SHARED_STEP_US,
+    };
+    e->prepare.tokenizer = e->tokenizer;
+    e->prepare.chat_prompt = e->chat_prompt;
+    e->prepare.n_vocab = model->n_vocab;
+    e->prepare.ctx_size = model->ctx_size;
+    e->prepare.limits = limits;
+    struct scheduler_parts parts = {
+        .model = e->model,
+        .pool = e->pool,
+        .cache = e->cache,
+        .tokenizer = e->tokenizer,
+        .metrics = &e->metrics,
+        .wakeup = e->wakeup,
+        .limits = limits,
+    };
+    enum status status = scheduler_create(&e->scheduler, &parts, err);
+    if (status != OK)
+        return status;
+    return text_pool_create(&e->text_pool, &e->prepare, e->scheduler, &e->metrics, err);
+}
+
+/* ---- facts ---- */
+
+static char *make_model_id(const struct engine_options *options)
+{
+    if (options->model_alias != NULL)
+        return mem_strdup(options->model_alias);
+    const char *slash = strrchr(options->model_path, '/');
+    const char *name = slash == NULL ? options->model_path : slash + 1;
+    size_t n = strlen(name);
+    if (n > 5 && strcmp(name + n - 5, ".gguf") == 0)
+        n -= 5;
+    return mem_memdup0(name, n);
+}
+
+/* Changes exactly when answers could: with the weights, the arithmetic, or our version. */
+static void make_fingerprint(struct engine *e)
+{
+    uint8_t model[SHA256_BYTES], all[SHA256_BYTES];
+    model_digest(e->model, model);
+    sha256(all, model, sizeof model, WICARA_VERSION, strlen(WICARA_VERSION), NULL, 0);
+    int n = snprintf(e->fingerprint, sizeof e->fingerprint, "fp_");
+    for (size_t i = 0; i < 8; i++)
+        n += snprintf(e->fingerprint + n, sizeof e->fingerprint - (size_t)n, "%02x", all[i]);
+}
+
+static enum status fill_info(struct engine *e, int64_t start_ns, struct error *err)
+{
+    const struct model_info *model = model_info(e->model);
+    struct engine_info *info = &e->info;
+    e->model_id = make_model_id(&e->options);
+    if (e->model_id == NULL)
+        return error_set(err, ERR_MEMORY, "no memory for the model's name");
+    make_fingerprint(e);
+    info->model_id = e->model_id;
+    info->architecture = model->architecture;
+    info->model_name = model->name;
+    info->fingerprint = e->fingerprint;
+    info->chat_template = e->chat_template;
+    info->n_parameters = model->n_parameters;
+    info->n_vocab = model->n_vocab;
+    info->ctx_train = model->ctx_train;
+    info->ctx_size = model->ctx_size;
+    info->parallel = e->options.parallel;
+    info->threads = pool_threads(e->pool);
+    info->weight_bytes = model->weight_bytes;
+    info->scratch_bytes = model->scratch_bytes;
+    info->load_seconds = (double)(clock_ns() - start_ns) * 1e-9;
+    return OK;
+}
+
+enum status engine_load(struct engine *engine, struct error *err)
+{
+    int64_t start_ns = clock_ns();
+    enum status status = model_file_open(&engine->file, engine->options.model_path, err);
+    if (status == OK)
+        status = open_text_parts(engine, err);
+    if (status == OK)
+        status = open_model(engine, err);
+    if (status == OK)
+        status = open_cache(engine, err);
+    if (status == OK)
+        status = start_parts(engine, err);
+    if (status == OK)
+        status = fill_info(engine, start_ns, err);
+    return status;
+}
+
+void engine_unload(struct engine *engine)
+{
+    text_pool_free(engine->text_pool);
+    scheduler_free(engine->scheduler);
+    kv_cache_free(engine->cache);
+    account_release(&engine->account, ACCOUNT_KV, engine->kv_account_bytes);
+    model_close(engine->model);
+    pool_free(engine->pool);
+    chat_prompt_close(engine->chat_prompt);
+    tokenizer_close(engine->tokenizer);
+    model_file_close(engine->file);
+    mem_free(engine->chat_template);
+    mem_free(engine->model_id);
+    engine->text_pool = NULL;
+    engine->scheduler = NULL;
+    engine->cache = NULL;
+    engine->kv_account_bytes = 0;
+    engine->model = NULL;
+    engine->pool = NULL;
+    engine->chat_prompt = NULL;
+    engine->tokenizer = NULL;
+    engine->file = NULL;
+    engine->chat_template = engine->model_id = NULL;
+}

@@ -1,0 +1,148 @@
+/* Products over all rows of a step, dealt out to the pool by panels.
+ *
+ * All parts of one call share one pool task whose items are the panels of all parts in order, so
+ * that QKV or gate|up cost one fork and join. A worker takes a run of panels at a time, small enough
+ * to stay in its L2 while the kernel passes over them once for each group of rows. The kernels'
+ * bits depend neither on the rows beside a row nor on how panels are grouped, so neither does the
+ * result. The last panel of a weight whose rows are no multiple of 16 goes through a small tile,
+ * because columns past n_rows belong to somebody else. */
+#include "engine/kernels/matmul.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "engine/kernels/pack.h"
+
+enum {
+    L2_BYTES = 256 * 1024,     // of a run of panels that several groups of rows pass over
+    ITEM_BYTES = 32 * 1024,    // weights worth a grab from the pool: about 2 us of streaming
+    EDGE_ROWS = 64,            // of the tile for a partial last panel
+};
+
+struct matmul_task {
+    const struct kernels *kernels;
+    const struct matmul_part *parts;
+    size_t n_parts;
+    const struct activations *x;
+};
+
+bool weight_needs_q8(const struct weight *weight)
+{
+    return weight->dtype != DTYPE_F32 && weight->dtype != DTYPE_F16
+           && weight->dtype != DTYPE_BF16;
+}
+
+static gemm_q8_fn *gemm_q8_of(const struct kernels *kernels, enum dtype dtype)
+{
+    switch (dtype) {
+    case DTYPE_Q4_0: return kernels->gemm_q4_0;
+    case DTYPE_Q4_1: return kernels->gemm_q4_1;
+    case DTYPE_Q5_0: return kernels->gemm_q5_0;
+    case DTYPE_Q5_1: return kernels->gemm_q5_1;
+    case DTYPE_Q8_0: return kernels->gemm_q8_0;
+    case DTYPE_Q4_K: return kernels->gemm_q4_k;
+    case DTYPE_Q5_K: return kernels->gemm_q5_k;
+    case DTYPE_Q6_K: return kernels->gemm_q6_k;
+    default: return NULL;
+    }
+}
+
+static gemm_float_fn *gemm_float_of(const struct kernels *kernels, enum dtype dtype)
+{
+    switch (dtype) {
+    case DTYPE_F16: return kernels->gemm_f16;
+    case DTYPE_BF16: return kernels->gemm_bf16;
+    case DTYPE_F32: return kernels->gemm_f32;
+    default: return NULL;
+    }
+}
+
+/* n_panels panels of one weight from `panels` on, rows [row, row + n_rows) of x. */
+static void multiply(const struct matmul_task *task, const struct weight *weight,
+                     const uint8_t *panels, size_t n_panels, size_t row, size_t n_rows, float *y,
+                     size_t y_stride)
+{
+    const struct activations *x = task->x;
+    if (weight_needs_q8(weight)) {
+        gemm_q8_fn *gemm = gemm_q8_of(task->kernels, weight->dtype);
+        gemm(panels, n_panels, &x->q8, row, n_rows, y, y_stride);
+        return;
+    }
+    gemm_float_fn *gemm = gemm_float_of(task->kernels, weight->dtype);
+    gemm(panels, n_panels, x->f32 + row * x->n_cols, x->n_cols, n_rows, y, y_stride);
+}
+
+static void multiply_edge(const struct matmul_task *task, const struct matmul_part *part)
+{
+    const struct weight *weight = part->weight;
+    size_t panel = weight->n_panels - 1, n_used = weight->n_rows - panel * PANEL_ROWS;
+    const uint8_t *panels = (const uint8_t *)weight->panels + panel * weight->panel_bytes;
+    float tile[EDGE_ROWS * PANEL_ROWS];
+    for (size_t row = 0; row < task->x->n_rows; row += EDGE_ROWS) {
+        size_t left = task->x->n_rows - row, n_rows = left < EDGE_ROWS ? left : EDGE_ROWS;
+        multiply(task, weight, panels, 1, row, n_rows, tile, PANEL_ROWS);
+        for (size_t r = 0; r < n_rows; r++)
+            memcpy(part->y + (row + r) * part->y_stride + panel * PANEL_ROWS,
+                   tile + r * PANEL_ROWS, n_used * sizeof *tile);
+    }
+}
+
+static void multiply_part(const struct matmul_task *task, const struct matmul_part *part,
+                          size_t first, size_t last)
+{
+    const struct weight *weight = part->weight;
+    bool has_edge = last == weight->n_panels && weight->n_rows % PANEL_ROWS != 0;
+    size_t run = L2_BYTES / weight->panel_bytes;
+    run = run > 0 ? run : 1;
+    last -= has_edge;
+    for (size_t panel = first; panel < last; panel += run) {
+        const uint8_t *panels = (const uint8_t *)weight->panels + panel * weight->panel_bytes;
+        multiply(task, weight, panels, last - panel < run ? last - panel : run, 0,
+                 task->x->n_rows, part->y + panel * PANEL_ROWS, part->y_stride);
+    }
+    if (has_edge)
+        multiply_edge(task, part);
+}
+
+static void matmul_worker(void *context, size_t first, size_t last, size_t worker)
+{
+    const struct matmul_task *task = context;
+    (void)worker;
+    size_t start = 0;  // first item of the part
+    for (size_t i = 0; i < task->n_parts && start < last; i++) {
+        const struct matmul_part *part = &task->parts[i];
+        size_t end = start + part->weight->n_panels;
+        if (first < end) {
+            size_t to = last < end ? last : end;
+            multiply_part(task, part, (first > start ? first : start) - start, to - start);
+        }
+        start = end;
+    }
+}
+
+void matmul_many(const struct kernels *kernels, struct pool *pool, const struct matmul_part *parts,
+                 size_t n_parts, const struct activations *x)
+{
+    struct matmul_task task = {kernels, parts, n_parts, x};
+    size_t n_panels = 0, bytes = 0;
+    for (size_t i = 0; i < n_parts; i++) {
+        const struct weight *weight = parts[i].weight;
+        assert(weight->n_cols == x->n_cols && weight->n_panels > 0);
+        assert(weight_needs_q8(weight) ? x->q8.q && x->q8.n_cols == x->n_cols : x->f32 != NULL);
+        n_panels += weight->n_panels;
+        bytes += weight->n_panels * weight->panel_bytes;
+    }
+    if (x->n_rows == 0 || n_panels == 0)
+        return;
+    /* Rows cost arithmetic where bytes cost bandwidth: from about 4 rows on it dominates. */
+    size_t panel_cost = bytes / n_panels * (1 + x->n_rows / 4);
+    size_t grain = ITEM_BYTES / (panel_cost ? panel_cost : 1);
+    pool_run(pool, n_panels, grain > 0 ? grain : 1, matmul_worker, &task);
+}
+
+void matmul(const struct kernels *kernels, struct pool *pool, const struct weight *weight,
+            const struct activations *x, float *y, size_t y_stride)
+{
+    struct matmul_part part = {weight, y, y_stride};
+    matmul_many(kernels, pool, &part, 1, x);
+}

@@ -1,0 +1,246 @@
+/* What the consumer gets: a drawn token becomes text, events and, in the end, usage; and the ways in
+ * which a job ends.
+ *
+ * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string
+ * or by its length; the first two win over the third. A job ends with DONE after its last choice,
+ * with FAILED on an error, and silently when it was cancelled: its queue is closed by then. */
+#include <assert.h>
+
+#include "engine/base/clock.h"
+#include "engine/cache/sequence.h"
+#include "engine/scheduler/scheduler_state.h"
+
+/* ---- ends ---- */
+
+void scheduler_release_choice(struct job_choice *choice)
+{
+    sequence_free(choice->sequence);
+    sampler_free(choice->sampler);
+    output_release(&choice->output);
+    mem_free(choice->tokens);
+    choice->sequence = NULL;
+    choice->sampler = NULL;
+    choice->tokens = NULL;
+}
+
+/* The planner's slot is free already. */
+static void end_job(struct scheduler *s, size_t slot)
+{
+    struct job *job = s->slots[slot];
+    s->slots[slot] = NULL;
+    for (size_t c = 0; c < ENGINE_CHOICES_MAX; c++)
+        scheduler_release_choice(&job->choices[c]);
+    if (job->is_waiting)
+        atomic_fetch_sub(&s->parts.metrics->jobs_waiting, 1);
+    atomic_fetch_sub(&s->parts.metrics->jobs, 1);
+    atomic_store(&job->phase, JOB_PHASE_ENDED);
+    job_unref(job);
+}
+
+void scheduler_cancel_job(struct scheduler *s, size_t slot)
+{
+    scheduler_apply(s, (struct batch_event){.type = BATCH_CANCEL, .job = (int32_t)slot});
+    metrics_count(&s->parts.metrics->finished_cancelled, 1);
+    end_job(s, slot);
+}
+
+void scheduler_fail_job(struct scheduler *s, size_t slot, const struct error *err)
+{
+    struct job_event event = {.type = EVENT_FAILED, .error = *err};
+    event_queue_push_last(&s->slots[slot]->events, &event);
+    scheduler_apply(s, (struct batch_event){.type = BATCH_CANCEL, .job = (int32_t)slot});
+    metrics_count(&s->parts.metrics->finished_error, 1);
+    end_job(s, slot);
+}
+
+static double seconds(int64_t from_ns, int64_t to_ns)
+{
+    return (double)(to_ns - from_ns) * 1e-9;
+}
+
+static void send_done(struct scheduler *s, struct job *job, int64_t now_ns)
+{
+    struct metrics *metrics = s->parts.metrics;
+    struct job_event event = {
+        .type = EVENT_DONE,
+        .seed = job->seed,
+        .prompt_tokens = job->prompt.n_ids,
+        .cached_tokens = job->cached_tokens,
+        .completion_tokens = job->completion_tokens,
+        .queue_s = seconds(job->submitted_ns, job->admitted_ns),
+        .prefill_s = seconds(job->admitted_ns, job->first_token_ns),
+        .decode_s = seconds(job->first_token_ns, now_ns),
+    };
+    histogram_add(&metrics->prefill_s, event.prefill_s);
+    histogram_add(&metrics->decode_s, event.decode_s);
+    histogram_add(&metrics->e2e_s, seconds(job->submitted_ns, now_ns));
+    event_queue_push_last(&job->events, &event);
+}
+
+/* ---- parts ---- */
+
+static bool room_for_event(struct scheduler *s, size_t n_tokens)
+{
+    if (n_tokens <= s->n_event_tokens_max)
+        return true;
+    size_t wanted = 2 * n_tokens + 8;
+    struct job_token *tokens = mem_realloc_array(s->event_tokens, wanted, sizeof *tokens);
+    if (tokens != NULL)
+        s->event_tokens = tokens;
+    struct job_alternative *top =
+        mem_realloc_array(s->event_top, wanted * ENGINE_TOP_LOGPROBS_MAX, sizeof *top);
+    if (top != NULL)
+        s->event_top = top;
+    if (tokens == NULL || top == NULL)
+        return false;
+    s->n_event_tokens_max = wanted;
+    return true;
+}
+
+static void fill_token(struct scheduler *s, const struct sample *sample, size_t i)
+{
+    const struct tokenizer *tokenizer = s->parts.tokenizer;
+    struct job_token *token = &s->event_tokens[i];
+    struct job_alternative *top = s->event_top + i * ENGINE_TOP_LOGPROBS_MAX;
+    *token = (struct job_token){
+        .token = sample->token, .logprob = sample->logprob, .top = top, .n_top = sample->n_top};
+    token->bytes = tokenizer_piece(tokenizer, sample->token, &token->n_bytes);
+    for (size_t k = 0; k < sample->n_top; k++) {
+        top[k] = (struct job_alternative){
+            .token = sample->top[k].token, .logprob = sample->top[k].logprob};
+        top[k].bytes = tokenizer_piece(tokenizer, top[k].token, &top[k].n_bytes);
+    }
+}
+
+static enum status send_part(struct scheduler *s, struct job *job, uint32_t c, struct error *err)
+{
+    struct output *output = &job->choices[c].output;
+    if (!room_for_event(s, output->n_ready))
+        return error_set(err, ERR_MEMORY, "no memory for the answer's tokens");
+    for (size_t i = 0; i < output->n_ready; i++)
+        fill_token(s, &output->tokens[i].sample, i);
+    struct job_event event = {
+        .type = EVENT_TEXT,
+        .choice = c,
+        .text = output->part.bytes,
+        .n_bytes = output->part.n_bytes,
+        .tokens = s->event_tokens,
+        .n_tokens = output->n_ready,
+    };
+    enum status status = event_queue_push(&job->events, &event, err);
+    output_sent(output);
+    return status;
+}
+
+/* ---- one token ---- */
+
+static void count_token(struct scheduler *s, struct job *job, struct job_choice *choice)
+{
+    struct metrics *metrics = s->parts.metrics;
+    int64_t now_ns = clock_ns();
+    job->completion_tokens++;
+    metrics_count(&metrics->generation_tokens, 1);
+    if (choice->last_token_ns != 0)
+        histogram_add(&metrics->inter_token_s, seconds(choice->last_token_ns, now_ns));
+    choice->last_token_ns = now_ns;
+    if (job->first_token_ns != 0)
+        return;
+    job->first_token_ns = now_ns;
+    atomic_store(&job->phase, JOB_PHASE_DECODE);
+    histogram_add(&metrics->time_to_first_token_s, seconds(job->submitted_ns, now_ns));
+}
+
+/* Adds the token to the choice and tells whether it ends with it. */
+static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_last,
+                              enum finish_reason *reason, struct error *err)
+{
+    struct job *job = draw->job;
+    struct job_choice *choice = &job->choices[draw->choice];
+    int32_t token = draw->sample.token;
+    choice->tokens[choice->n_tokens++] = token;
+    scheduler_apply(s, (struct batch_event){.type = BATCH_SAMPLED,
+                                            .job = draw->slot,
+                                            .choice = (int32_t)draw->choice});
+    sampler_accept(choice->sampler, token);
+    count_token(s, job, choice);
+    bool is_stopped = true;
+    if (job->request.ignore_eos || !tokenizer_is_eog(s->parts.tokenizer, token)) {
+        enum status status = output_push(&choice->output, &draw->sample, &is_stopped, err);
+        if (status != OK)
+            return status;
+    }
+    *reason = is_stopped ? FINISH_STOP : FINISH_LENGTH;
+    *is_last = is_stopped || choice->n_tokens == job->prompt.n_ids + job->max_tokens;
+    return *is_last ? output_finish(&choice->output, err) : OK;
+}
+
+static enum status finish_choice(struct scheduler *s, struct draw *draw, enum finish_reason reason,
+                                 struct error *err)
+{
+    struct job *job = draw->job;
+    struct job_choice *choice = &job->choices[draw->choice];
+    struct job_event event = {
+        .type = EVENT_FINISHED,
+        .choice = draw->choice,
+        .finish_reason = reason,
+        .stop = choice->output.matcher.match,
+    };
+    enum status status = event_queue_push(&job->events, &event, err);
+    if (status != OK)
+        return status;
+    struct metrics *metrics = s->parts.metrics;
+    metrics_count(reason == FINISH_STOP ? &metrics->finished_stop : &metrics->finished_length, 1);
+    histogram_add(&metrics->generation_length, (double)(choice->n_tokens - job->prompt.n_ids));
+    choice->ended = true;
+    scheduler_release_choice(choice);
+    scheduler_apply(s, (struct batch_event){.type = BATCH_ENDED,
+                                            .job = draw->slot,
+                                            .choice = (int32_t)draw->choice});
+    if (--job->n_live > 0)
+        return OK;
+    send_done(s, job, clock_ns());
+    end_job(s, (size_t)draw->slot);
+    return OK;
+}
+
+static void pause_if_full(struct scheduler *s, int32_t slot)
+{
+    struct job *job = s->slots[slot];
+    if (job->is_paused || !event_queue_is_full(&job->events))
+        return;
+    job->is_paused = true;
+    job->paused_ns = clock_ns();
+    scheduler_apply(s, (struct batch_event){.type = BATCH_PAUSE, .job = slot});
+}
+
+static enum status deliver(struct scheduler *s, struct draw *draw, struct error *err)
+{
+    if (draw->status != OK) {
+        *err = draw->err;
+        return draw->status;
+    }
+    bool is_last;
+    enum finish_reason reason;
+    enum status status = take_token(s, draw, &is_last, &reason, err);
+    if (status != OK)
+        return status;
+    const struct output *output = &draw->job->choices[draw->choice].output;
+    // Tokens without text of their own wait for the next text, the last ones go as they are.
+    if (output->part.n_bytes > 0 || (is_last && output->n_ready > 0))
+        status = send_part(s, draw->job, draw->choice, err);
+    if (status != OK)
+        return status;
+    if (is_last)
+        return finish_choice(s, draw, reason, err);
+    pause_if_full(s, draw->slot);
+    return OK;
+}
+
+void scheduler_deliver(struct scheduler *s, struct draw *draw)
+{
+    if (s->slots[draw->slot] != draw->job)  // it failed with an earlier draw of this step
+        return;
+    struct error err = {0};
+    if (deliver(s, draw, &err) != OK)
+        scheduler_fail_job(s, (size_t)draw->slot, &err);
+}

@@ -1,0 +1,188 @@
+/* One step: the plan's rows through the model, then one draw for each row that samples.
+ *
+ * KV is committed, and thereby published, only after the whole step is complete; an abandoned step
+ * leaves no trace in the planner or the cache. Draws read rows of their own, so they run beside each
+ * other in the pool; a prompt's first token is drawn for all choices from copies of one row. */
+#include <assert.h>
+
+#include "engine/base/clock.h"
+#include "engine/cache/sequence.h"
+#include "engine/scheduler/scheduler_state.h"
+
+static void release_preempted(struct scheduler *s)
+{
+    for (int32_t i = 0; i < s->plan.n_preempted; i++) {
+        struct job *job = s->slots[s->plan.preempted[i]];
+        for (size_t c = 0; c < job->request.n_choices; c++)
+            if (job->choices[c].sequence != NULL)
+                sequence_truncate(job->choices[c].sequence, 0);
+    }
+    metrics_count(&s->parts.metrics->preemptions, (uint64_t)s->plan.n_preempted);
+}
+
+static struct job_choice *choice_of(struct scheduler *s, const struct batch_item *item)
+{
+    return &s->slots[item->job]->choices[item->choice];
+}
+
+/* The planner counts blocks pessimistically, so a planned row has one. */
+static void reserve(struct scheduler *s)
+{
+    for (int32_t i = 0; i < s->plan.n_items; i++) {
+        const struct batch_item *item = &s->plan.items[i];
+        enum status status = sequence_reserve(choice_of(s, item)->sequence,
+                                              (size_t)(item->first + item->n_rows), NULL);
+        assert(status == OK);
+        (void)status;
+    }
+}
+
+static size_t build_rows(struct scheduler *s)
+{
+    size_t n = 0;
+    for (int32_t i = 0; i < s->plan.n_items; i++) {
+        const struct batch_item *item = &s->plan.items[i];
+        const struct job_choice *choice = choice_of(s, item);
+        s->sequences[i] = choice->sequence;
+        for (int32_t r = 0; r < item->n_rows; r++)
+            s->rows[n++] = (struct step_row){
+                .sequence = i,
+                .position = item->first + r,
+                .token = choice->tokens[item->first + r],
+                .outputs = item->samples && r == item->n_rows - 1 ? ROW_LOGITS : ROW_NONE,
+            };
+    }
+    return n;
+}
+
+static bool is_abandoned(void *context)
+{
+    struct scheduler *s = context;
+    if (atomic_load_explicit(&s->is_stopping, memory_order_relaxed))
+        return true;
+    for (int32_t i = 0; i < s->plan.n_items; i++)
+        if (!job_is_cancelled(s->slots[s->plan.items[i].job]))
+            return false;
+    return true;
+}
+
+static enum status forward(struct scheduler *s)
+{
+    struct step step = {
+        .rows = s->rows,
+        .n_rows = build_rows(s),
+        .sequences = s->sequences,
+        .n_sequences = (size_t)s->plan.n_items,
+        .logits = s->logits,
+        .abandoned = is_abandoned,
+        .context = s,
+    };
+    mem_guard_enter();
+    enum status status = model_forward(s->parts.model, s->parts.pool, s->parts.cache, &step);
+    mem_guard_leave();
+    return status;
+}
+
+static void commit(struct scheduler *s)
+{
+    for (int32_t i = 0; i < s->plan.n_items; i++) {
+        const struct batch_item *item = &s->plan.items[i];
+        struct job *job = s->slots[item->job];
+        struct job_choice *choice = &job->choices[item->choice];
+        sequence_commit(choice->sequence, choice->tokens, (size_t)(item->first + item->n_rows));
+        for (int32_t c = 0; item->forks && c < (int32_t)job->request.n_choices; c++) {
+            if (c == item->choice || job->choices[c].ended)
+                continue;
+            enum status status = sequence_fork(job->choices[c].sequence, choice->sequence,
+                                               job->prompt.n_ids, NULL);
+            assert(status == OK);
+            (void)status;
+        }
+    }
+}
+
+static size_t list_draws(struct scheduler *s)
+{
+    size_t n_draws = 0, n_rows = 0, row = 0;
+    for (int32_t i = 0; i < s->plan.n_items; i++)
+        n_rows += s->plan.items[i].samples;
+    for (int32_t i = 0; i < s->plan.n_items; i++) {
+        const struct batch_item *item = &s->plan.items[i];
+        if (!item->samples)
+            continue;
+        struct job *job = s->slots[item->job];
+        float *logits = s->logits + row++ * s->n_vocab;
+        for (uint32_t c = 0; c < job->request.n_choices; c++) {
+            bool is_own = c == (uint32_t)item->choice;
+            if (job->choices[c].ended || (!is_own && !item->forks))
+                continue;
+            float *copy = logits;
+            if (!is_own) {  // there are as many rows of logits as sequences
+                copy = s->logits + n_rows++ * s->n_vocab;
+                memcpy(copy, logits, s->n_vocab * sizeof *logits);
+            }
+            struct draw *draw = &s->draws[n_draws++];
+            draw->slot = item->job;
+            draw->choice = c;
+            draw->job = job;
+            draw->logits = copy;
+            draw->status = OK;
+            draw->err = (struct error){0};
+        }
+    }
+    assert(n_rows <= (size_t)s->parts.limits.sequences_max);
+    return n_draws;
+}
+
+static void run_draws(void *context, size_t first, size_t last, size_t worker)
+{
+    (void)worker;
+    struct scheduler *s = context;
+    for (size_t i = first; i < last; i++) {
+        struct draw *draw = &s->draws[i];
+        struct job_choice *choice = &draw->job->choices[draw->choice];
+        draw->status = sampler_draw(choice->sampler, draw->logits, (uint32_t)choice->n_tokens,
+                                    &draw->sample, &draw->err);
+    }
+}
+
+static void count_step(struct scheduler *s)
+{
+    struct metrics *metrics = s->parts.metrics;
+    uint64_t n_decode = (uint64_t)s->plan.n_decode_rows;
+    metrics_count(&metrics->steps, 1);
+    metrics_count(&metrics->decode_rows, n_decode);
+    metrics_count(&metrics->prefill_rows, (uint64_t)s->plan.n_rows - n_decode);
+    histogram_add(&metrics->step_rows, (double)s->plan.n_rows);
+    if (n_decode == 0)
+        return;
+    metrics_count(&metrics->decode_steps, 1);
+    histogram_add(&metrics->decode_batch, (double)n_decode);
+}
+
+bool scheduler_step(struct scheduler *s)
+{
+    batch_plan(&s->batch, &s->plan);
+    release_preempted(s);
+    if (s->plan.n_items == 0)
+        return s->plan.n_preempted > 0;  // room was made: admission may go on
+    reserve(s);
+    int64_t start_ns = clock_ns();
+    if (forward(s) != OK) {
+        scheduler_apply(s, (struct batch_event){.type = BATCH_STEP_LOST});
+        return true;
+    }
+    commit(s);
+    size_t n_draws = list_draws(s);
+    if (n_draws == 1)
+        run_draws(s, 0, 1, 0);
+    else if (n_draws > 1)
+        pool_run(s->parts.pool, n_draws, 1, run_draws, s);
+    scheduler_apply(s, (struct batch_event){.type = BATCH_STEP_DONE,
+                                            .n_tokens = s->plan.n_rows,
+                                            .us = (clock_ns() - start_ns) / 1000});
+    count_step(s);
+    for (size_t i = 0; i < n_draws; i++)
+        scheduler_deliver(s, &s->draws[i]);
+    return true;
+}

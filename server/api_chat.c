@@ -1,0 +1,17 @@
+/* POST /v1/chat/completions. */
+#include "server/generation.h"
+
+void api_chat(struct request *request, struct http_exchange *exchange)
+{
+    struct generation_request wanted;
+    struct error err = {OK, "", ""};
+    size_t n_bytes;
+    const char *text = http_body(exchange, &n_bytes);
+    if (chat_request_parse(&wanted, text, n_bytes, request->app->model_id,
+                           request->app->options->strict_params, &err) != OK) {
+        reply_failure(request, exchange, &err);
+        return;
+    }
+    generation_start(request, exchange, &wanted);
+    generation_request_release(&wanted);
+}

@@ -1,0 +1,309 @@
+/* Forward against the logits of transformers, and against itself: the same bits for any chunking,
+ * batch, number of threads, level, prefix-cache hit and fork. Run from the repository's root. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "tests/engine/model/runner.h"
+
+enum { PROMPT = 300, GOLDEN_ROWS = 10 };
+
+static const size_t GOLDEN_POSITIONS[GOLDEN_ROWS] = {0,   1,   31,  32,  33,
+                                                     100, 255, 256, 257, 299};
+static float whole[PROMPT * 96], other[PROMPT * 96];
+
+static void make_prompt(int32_t tokens[PROMPT], uint64_t story, size_t n_vocab)
+{
+    for (size_t i = 0; i < PROMPT; i++)
+        tokens[i] = tiny_token(story, i, (uint32_t)n_vocab);
+}
+
+static struct runner open_runner(const struct tiny_model *tiny, enum cpu_level level,
+                                 size_t n_threads)
+{
+    struct runner r;
+    struct error err = {0};
+    if (runner_open(&r, tiny, level, n_threads, &err) != OK)
+        fail_msg("%s: %s", tiny->name, err.text);
+    return r;
+}
+
+static const struct tiny_model *tiny_by_name(const char *name)
+{
+    for (size_t i = 0; i < TINY_MODELS_COUNT; i++)
+        if (strcmp(TINY_MODELS[i].name, name) == 0)
+            return &TINY_MODELS[i];
+    fail_msg("no tiny model %s", name);
+    return NULL;
+}
+
+/* ---- against transformers ---- */
+
+static double kl_divergence(const float *p_logits, const float *q_logits, size_t n)
+{
+    double p_max = -INFINITY, q_max = -INFINITY, p_sum = 0, q_sum = 0, kl = 0;
+    for (size_t i = 0; i < n; i++) {
+        p_max = fmax(p_max, (double)p_logits[i]);
+        q_max = fmax(q_max, (double)q_logits[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        p_sum += exp((double)p_logits[i] - p_max);
+        q_sum += exp((double)q_logits[i] - q_max);
+    }
+    for (size_t i = 0; i < n; i++) {
+        double p = (double)p_logits[i] - p_max - log(p_sum);
+        double q = (double)q_logits[i] - q_max - log(q_sum);
+        kl += exp(p) * (p - q);
+    }
+    return kl;
+}
+
+/* Float weights: close in every logit. Quantised ones, where a last bit may tip an activation to the
+ * next of its 255 steps: close as a distribution. */
+static void compare_golden(const struct tiny_model *tiny, const float *logits)
+{
+    char path[96];
+    static float golden[GOLDEN_ROWS * 96];
+    size_t n_vocab = tiny->n_vocab, n = GOLDEN_ROWS * n_vocab;
+    snprintf(path, sizeof path, "tests/golden/model/%s.f32", tiny->name);
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        fail_msg("%s is missing", path);
+    assert_int_equal(fread(golden, sizeof(float), n, file), n);
+    fclose(file);
+    double largest = 0, difference = 0, kl = 0;
+    for (size_t i = 0; i < GOLDEN_ROWS; i++) {
+        const float *theirs = golden + i * n_vocab;
+        const float *ours = logits + GOLDEN_POSITIONS[i] * n_vocab;
+        kl = fmax(kl, kl_divergence(theirs, ours, n_vocab));
+        for (size_t v = 0; v < n_vocab; v++) {
+            largest = fmax(largest, fabs((double)theirs[v]));
+            difference = fmax(difference, fabs((double)ours[v] - (double)theirs[v]));
+        }
+    }
+    bool quantised = dtype_info(tiny->dtype)->block_elements > 1;
+    if (getenv("WICARA_TEST_VERBOSE"))
+        print_message("%-18s difference %.2e of the largest logit, KL %.2e\n", tiny->name,
+                      difference / largest, kl);
+    if (quantised ? kl > 4e-3 : difference > 5e-4 * largest)
+        fail_msg("%s: difference %g of %g, KL %g", tiny->name, difference, largest, kl);
+}
+
+static void logits_equal_transformers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TINY_MODELS_COUNT; i++) {
+        const struct tiny_model *tiny = &TINY_MODELS[i];
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        struct sequence *s = runner_sequence(&r);
+        assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
+        compare_golden(tiny, whole);
+        sequence_free(s);
+        runner_close(&r);
+    }
+}
+
+/* ---- against itself ---- */
+
+static void assert_same_bits(const char *what, const struct tiny_model *tiny, size_t first,
+                             size_t last)
+{
+    size_t n_vocab = tiny->n_vocab;
+    for (size_t p = first; p < last; p++)
+        if (memcmp(whole + p * n_vocab, other + p * n_vocab, n_vocab * sizeof(float)) != 0)
+            fail_msg("%s: %s: position %zu differs", tiny->name, what, p);
+}
+
+static const char *const INVARIANT[] = {"llama_f32",  "llama_f16",  "llama_bf16",
+                                        "llama_q4_1", "llama_q8_0", "llama_q6_k",
+                                        "llama_bias", "llama_wide_heads"};
+enum { INVARIANTS = sizeof INVARIANT / sizeof INVARIANT[0] };
+
+static void chunks_change_no_bit(void **state)
+{
+    (void)state;
+    static const size_t chunks[] = {1, 2, 7, 31, 64, 255};
+    for (size_t i = 0; i < INVARIANTS; i++) {
+        const struct tiny_model *tiny = tiny_by_name(INVARIANT[i]);
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        struct sequence *s = runner_sequence(&r);
+        assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
+        for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+            sequence_truncate(s, 0);
+            assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, chunks[c], other), OK);
+            assert_same_bits("chunks", tiny, 0, PROMPT);
+        }
+        sequence_free(s);
+        runner_close(&r);
+    }
+}
+
+static void threads_and_levels_change_no_bit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < INVARIANTS; i++) {
+        const struct tiny_model *tiny = tiny_by_name(INVARIANT[i]);
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        for (int level = CPU_LEVELS - 1, runs = 0; level >= 0; level--) {
+            if (!kernels_level_available((enum cpu_level)level))
+                continue;
+            for (size_t n_threads = 1; n_threads <= 3; n_threads++, runs++) {
+                size_t n_tokens = level == CPU_SCALAR ? 70 : PROMPT;  // it is slow
+                struct runner r = open_runner(tiny, (enum cpu_level)level, n_threads);
+                struct sequence *s = runner_sequence(&r);
+                assert_int_equal(runner_prefill(&r, s, tokens, n_tokens,
+                                                n_threads == 3 ? 50 : 299, runs ? other : whole),
+                                 OK);
+                if (runs)
+                    assert_same_bits("threads or level", tiny, 0, n_tokens);
+                sequence_free(s);
+                runner_close(&r);
+            }
+        }
+    }
+}
+
+/* Three conversations of different lengths and speeds in shared steps, each as when alone. */
+static void neighbours_change_no_bit(void **state)
+{
+    (void)state;
+    static float alone[3][PROMPT * 96], shared[3][PROMPT * 96];
+    static const size_t speeds[3][4] = {{1, 1, 40, 3}, {64, 5, 1, 1}, {2, 100, 1, 30}};
+    for (size_t i = 0; i < INVARIANTS; i++) {
+        const struct tiny_model *tiny = tiny_by_name(INVARIANT[i]);
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        int32_t tokens[3][PROMPT];
+        struct sequence *s[3];
+        for (size_t k = 0; k < 3; k++) {
+            make_prompt(tokens[k], 100 + k, tiny->n_vocab);
+            s[k] = runner_sequence(&r);
+            assert_int_equal(runner_prefill(&r, s[k], tokens[k], 290, 290, alone[k]), OK);
+            sequence_truncate(s[k], 0);
+        }
+        for (size_t round = 0, open = 3; open > 0; round++) {
+            struct feed feeds[3];
+            open = 0;
+            for (size_t j = 0; j < 3; j++) {
+                size_t k = (j + round) % 3, first = sequence_tokens(s[k]);
+                size_t n = speeds[k][round % 4], left = 290 - first;
+                if (left > 0)
+                    feeds[open++] = (struct feed){s[k], tokens[k], n < left ? n : left,
+                                                  shared[k] + first * tiny->n_vocab};
+            }
+            if (open > 0)
+                assert_int_equal(runner_step(&r, feeds, open), OK);
+        }
+        for (size_t k = 0; k < 3; k++) {
+            if (memcmp(alone[k], shared[k], 290 * tiny->n_vocab * sizeof(float)) != 0)
+                fail_msg("%s: conversation %zu differs in company", tiny->name, k);
+            sequence_free(s[k]);
+        }
+        runner_close(&r);
+    }
+}
+
+static void cached_prefix_and_forks_change_no_bit(void **state)
+{
+    (void)state;
+    const struct tiny_model *tiny = tiny_by_name("llama_q4_1");
+    int32_t tokens[PROMPT];
+    make_prompt(tokens, 7, tiny->n_vocab);
+    struct runner r = open_runner(tiny, kernels_best_level(), 2);
+    struct sequence *a = runner_sequence(&r), *b = runner_sequence(&r), *c = runner_sequence(&r);
+    assert_int_equal(runner_prefill(&r, a, tokens, PROMPT, PROMPT, whole), OK);
+    assert_int_equal(sequence_match_prefix(b, tokens, 200), 192);
+    assert_int_equal(runner_prefill(&r, b, tokens, PROMPT, 17, other), OK);
+    assert_same_bits("prefix hit", tiny, 192, PROMPT);
+    assert_int_equal(sequence_fork(c, a, 105, NULL), OK);
+    memset(other, 0, sizeof other);
+    assert_int_equal(runner_prefill(&r, c, tokens, PROMPT, 60, other), OK);
+    assert_same_bits("fork", tiny, 105, PROMPT);
+    /* Rolled back into a published block, other tokens, and back again. */
+    int32_t detour[PROMPT];
+    make_prompt(detour, 8, tiny->n_vocab);
+    memcpy(detour, tokens, 45 * sizeof *tokens);
+    sequence_truncate(c, 45);
+    assert_int_equal(runner_prefill(&r, c, detour, 90, 90, other), OK);
+    sequence_truncate(c, 45);
+    assert_int_equal(runner_prefill(&r, c, tokens, PROMPT, 33, other), OK);
+    assert_same_bits("roll back", tiny, 45, PROMPT);
+    assert_true(kv_cache_is_sane(r.cache));
+    sequence_free(a);
+    sequence_free(b);
+    sequence_free(c);
+    runner_close(&r);
+}
+
+static void only_asked_rows_have_logits(void **state)
+{
+    (void)state;
+    const struct tiny_model *tiny = tiny_by_name("llama_q8_0");
+    int32_t tokens[PROMPT];
+    make_prompt(tokens, 7, tiny->n_vocab);
+    struct runner r = open_runner(tiny, kernels_best_level(), 2);
+    struct sequence *s = runner_sequence(&r);
+    assert_int_equal(runner_prefill(&r, s, tokens, 64, 64, whole), OK);
+    sequence_truncate(s, 0);
+    assert_int_equal(sequence_reserve(s, 64, NULL), OK);
+    static struct step_row rows[64];
+    for (int32_t i = 0; i < 64; i++)
+        rows[i] = (struct step_row){0, i, tokens[i], i == 5 || i == 63 ? ROW_LOGITS : ROW_NONE};
+    float logits[3 * 96];
+    memset(logits, 0x55, sizeof logits);
+    struct step step = {.rows = rows, .n_rows = 64, .sequences = (const void *)&s,
+                        .n_sequences = 1, .logits = logits};
+    assert_int_equal(model_forward(r.model, r.pool, r.cache, &step), OK);
+    assert_memory_equal(logits, whole + 5 * 96, 96 * sizeof(float));
+    assert_memory_equal(logits + 96, whole + 63 * 96, 96 * sizeof(float));
+    for (size_t i = 2 * 96; i < 3 * 96; i++)
+        assert_int_equal(f32_bits(logits[i]), 0x55555555);
+    sequence_free(s);
+    runner_close(&r);
+}
+
+static bool abandon_at_once(void *context)
+{
+    ++*(int *)context;
+    return true;
+}
+
+static void abandoned_step_stops_at_the_first_layer(void **state)
+{
+    (void)state;
+    const struct tiny_model *tiny = tiny_by_name("llama_f16");
+    struct runner r = open_runner(tiny, kernels_best_level(), 1);
+    struct sequence *s = runner_sequence(&r);
+    assert_int_equal(sequence_reserve(s, 1, NULL), OK);
+    struct step_row row = {0, 0, 1, ROW_LOGITS};
+    int n_asked = 0;
+    struct step step = {.rows = &row, .n_rows = 1, .sequences = (const void *)&s,
+                        .n_sequences = 1, .logits = whole, .abandoned = abandon_at_once,
+                        .context = &n_asked};
+    assert_int_equal(model_forward(r.model, r.pool, r.cache, &step), ERR_CANCELLED);
+    assert_int_equal(n_asked, 1);
+    sequence_free(s);
+    runner_close(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_equal_transformers),
+        cmocka_unit_test(chunks_change_no_bit),
+        cmocka_unit_test(threads_and_levels_change_no_bit),
+        cmocka_unit_test(neighbours_change_no_bit),
+        cmocka_unit_test(cached_prefix_and_forks_change_no_bit),
+        cmocka_unit_test(only_asked_rows_have_logits),
+        cmocka_unit_test(abandoned_step_stops_at_the_first_layer),
+    };
+    return cmocka_run_group_tests_name("model/forward", tests, NULL, NULL);
+}

@@ -1,0 +1,51 @@
+#!/bin/sh
+# The full counts behind `make test-full`: 100,000 strings a vocabulary, every template, 64 requests
+# over every dimension, 10,000 disconnects, logits beside llama.cpp. About an hour on two cores.
+# Fetches the pinned llama-cpp-python source (vocabularies, goldens, templates, the peer) and the
+# pinned reference libraries into build/.
+#
+#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens templates bytes disconnects start logits
+set -eu
+model=$1
+out=$2
+shift 2
+parts=${*:-tokens templates bytes disconnects start logits}
+
+sh tests/bench/build_peers.sh source
+peer=build/peers/source
+llama=$peer/vendor/llama.cpp
+
+venv=build/venv-full
+if ! cmp -s tests/golden/requirements.txt "$venv/requirements.txt" 2>/dev/null; then
+    echo "set-up: installing the reference libraries (torch, transformers: some 5 GB)"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/golden/requirements.txt
+    cp tests/golden/requirements.txt "$venv/requirements.txt"
+fi
+python=$venv/bin/python
+
+for part in $parts; do
+    echo "== $part"
+    case $part in
+    tokens)
+        $python tests/golden/tokenizer/compare.py --cli "$out/tests/golden/tokenizer/tokenize_cli" \
+            --model "$model" --vocabularies "$llama/models" --count 100000 ;;
+    templates)
+        $python tests/golden/template/compare.py --cli "$out/tests/golden/template/render_cli" \
+            --model "$model" --templates "$llama/models/templates" ;;
+    bytes)
+        $python tests/torture/same_bytes.py --model "$model" --binary "$out/wicara" --count 64 ;;
+    disconnects)
+        $python tests/torture/disconnect.py --model "$model" --binary "$out/wicara" --count 10000 ;;
+    start)
+        $python tests/torture/start.py --model "$model" --binary "$out/wicara" --memory-limit ;;
+    logits)
+        sh tests/bench/build_peers.sh
+        $python tests/golden/model/kl.py --model "$model" --cli "$out/tests/golden/model/logits_cli" \
+            --peer-source "$peer" --peer-lib build/peers/build/bin ;;
+    *)
+        echo "unknown part: $part" >&2
+        exit 2 ;;
+    esac
+done
