@@ -60,10 +60,6 @@ $(ENGINE_LIB): $(ENGINE_OBJ)
 $(SERVER_LIB): $(SERVER_OBJ)
 	@rm -f $@; mkdir -p $(@D); ar rcs $@ $^
 
-$(OUT)/wicara: $(OUT)/server/main.o $(WEB_OBJ) $(SERVER_LIB) $(ENGINE_LIB)
-	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(CC) $(LINK_$(VARIANT)) -o $@ $^ $(LIBS_http) $(USES_BLAS) $(LIBS)
-
 # The page: bundled by esbuild from web/, compressed and embedded. Without npm a plain page is built.
 WEB_SRC  := $(wildcard web/*.html web/*.css web/src/*.js web/src/*.css web/package.json \
             web/package-lock.json web/*.mjs)
@@ -74,6 +70,10 @@ $(WEB_GEN): $(WEB_SRC) config/setup/page.sh
 $(WEB_OBJ): $(WEB_GEN)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+
+$(OUT)/wicara: $(OUT)/server/main.o $(WEB_OBJ) $(SERVER_LIB) $(ENGINE_LIB)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(LINK_$(VARIANT)) -o $@ $^ $(LIBS_http) $(USES_BLAS) $(LIBS)
 
 .PHONY: run setup setup-test
 setup:  ## Debian packages and the default model

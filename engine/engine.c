@@ -157,8 +157,8 @@ enum status engine_wait(struct engine *engine, struct error *err)
     while (!engine->is_load_over)
         pthread_cond_wait(&engine->loaded, &engine->mu);
     enum status status = engine->load_error.status;
-    if (status != OK)
-        (void)error_set(err, status, "%s", engine->load_error.text);
+    if (status != OK && err != NULL && err->status == OK)
+        *err = engine->load_error;
     pthread_mutex_unlock(&engine->mu);
     return status;
 }

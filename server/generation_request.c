@@ -132,7 +132,8 @@ static enum status read_logit_bias(struct generation_request *request, struct er
         }
         if (!cJSON_IsNumber(item) || item->valuedouble < -100 || item->valuedouble > 100) {
             return error_set_param(err, ERR_INVALID, "logit_bias",
-                                   "the bias of token %" PRId64 " must be a number in -100..100",
+                                   "'logit_bias': the bias of token %" PRId64
+                                   " must be a number in -100..100",
                                    id);
         }
         list[n++] = (struct job_logit_bias){(int32_t)id, (float)item->valuedouble};

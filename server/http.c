@@ -635,6 +635,7 @@ enum status http_start(struct http_server **out, const struct http_settings *set
     status = http_watch_start(&server->watch, err);
     if (status != OK)
         goto fail;
+    *out = server;  // before a handler can run: handlers read it without a lock
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
@@ -649,9 +650,9 @@ enum status http_start(struct http_server **out, const struct http_settings *set
         status = error_set(err, ERR_IO, "the HTTP daemon does not start");
         goto fail;
     }
-    *out = server;
     return OK;
 fail:
+    *out = NULL;
     http_watch_stop(&server->watch);
     http_watch_release(&server->watch);
     mem_free(server);

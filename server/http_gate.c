@@ -34,6 +34,14 @@ static size_t count_fields(const struct http_head *head, const char *name)
     return n;
 }
 
+static size_t fields_bytes(const struct http_head *head)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < head->n_fields; i++)
+        n += head->fields[i].name_bytes + head->fields[i].value_bytes;
+    return n;
+}
+
 static const char *check_fields(const struct http_head *head)
 {
     for (size_t i = 0; i < head->n_fields; i++) {
@@ -274,8 +282,8 @@ int http_gate_check(const struct http_head *head, const struct http_policy *poli
     *why = "only HTTP/1.0 and HTTP/1.1 are spoken here";
     if (strcmp(head->version, "HTTP/1.1") != 0 && strcmp(head->version, "HTTP/1.0") != 0)
         return 400;
-    *why = "too many header fields";
-    if (head->n_fields > HTTP_FIELDS_MAX)
+    *why = "too many header fields, or too large ones";
+    if (head->n_fields > HTTP_FIELDS_MAX || fields_bytes(head) > HTTP_FIELDS_BYTES_MAX)
         return 431;
     *why = "CONNECT is not available";
     if (strcmp(head->method, "CONNECT") == 0)

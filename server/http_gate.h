@@ -16,7 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HTTP_FIELDS_MAX = 100, HTTP_PATH_BYTES = 2048, HTTP_HOST_BYTES = 256 };
+enum {
+    HTTP_FIELDS_MAX = 100,
+    HTTP_FIELDS_BYTES_MAX = 32 << 10,  // names and values together
+    HTTP_PATH_BYTES = 2048,
+    HTTP_HOST_BYTES = 256,
+};
 
 struct http_field {
     const char *name;

@@ -228,29 +228,40 @@ static bool is_number_field(const struct param *param)
            (param->types == TYPE_INT && param->min <= param->max);
 }
 
-/* The value's text equals one of the alternatives, blanks aside; numbers compare as numbers. */
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* The text is `wanted`, blanks outside of its strings aside. No `wanted` holds an escape. */
+static bool text_matches(const struct json_span *span, const char *wanted, size_t n)
+{
+    size_t same = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < span->n_bytes; i++) {
+        char c = span->text[i];
+        if (c == '"')
+            in_string = !in_string;
+        else if (!in_string && is_blank(c))
+            continue;
+        if (same >= n || wanted[same] != c)
+            return false;
+        same++;
+    }
+    return same == n;
+}
+
+/* The value is one of the alternatives; numbers compare as numbers. */
 static bool is_neutral(const char *alternatives, const cJSON *node, const struct json_span *span)
 {
     while (alternatives) {
         const char *bar = strchr(alternatives, '|');
         size_t n = bar ? (size_t)(bar - alternatives) : strlen(alternatives);
-        if (cJSON_IsNumber(node)) {
-            char *end;
-            if (strtod(alternatives, &end) == node->valuedouble && end == alternatives + n)
-                return true;
-        } else {
-            size_t same = 0, i = 0;
-            for (; i < span->n_bytes; i++) {
-                char c = span->text[i];
-                if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
-                    continue;
-                if (same >= n || alternatives[same] != c)
-                    break;
-                same++;
-            }
-            if (i == span->n_bytes && same == n)
-                return true;
-        }
+        char *end;
+        if (cJSON_IsNumber(node) ? strtod(alternatives, &end) == node->valuedouble &&
+                                       end == alternatives + n
+                                 : text_matches(span, alternatives, n))
+            return true;
         alternatives = bar ? bar + 1 : NULL;
     }
     return false;

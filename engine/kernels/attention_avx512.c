@@ -18,20 +18,20 @@ INLINE __m512 load_b(const void *b, size_t at, bool is_f16)
     return _mm512_loadu_ps((const float *)b + at);
 }
 
-/* Columns [column, column + 16 * n_vectors) of all n_rows rows. */
-INLINE void product_block(const struct attention_product *p, size_t column, int n_rows,
-                          int n_vectors, bool is_f16)
+/* Columns [column, column + 16 * n_vectors) of n_rows rows from first_row on. */
+INLINE void product_block(const struct attention_product *p, int first_row, int n_rows,
+                          size_t column, int n_vectors, bool is_f16)
 {
     const float *a[ROWS_MAX];
     __m512 sum[ROWS_MAX][4];
     for (int i = 0; i < n_rows; i++) {
-        const float *c = p->c[i] + p->c_first + column;
-        a[i] = p->a[i] + p->a_first;
+        const float *c = p->c[first_row + i] + p->c_first + column;
+        a[i] = p->a[first_row + i] + p->a_first;
         for (int j = 0; j < n_vectors; j++) {
             sum[i][j] = _mm512_setzero_ps();
             if (p->scale)
                 sum[i][j] = _mm512_mul_ps(_mm512_loadu_ps(c + j * LANES),
-                                          _mm512_set1_ps(p->scale[i]));
+                                          _mm512_set1_ps(p->scale[first_row + i]));
         }
     }
     size_t at = column, n_block = (size_t)n_vectors * LANES;
@@ -53,24 +53,28 @@ INLINE void product_block(const struct attention_product *p, size_t column, int 
         }
     }
     for (int i = 0; i < n_rows; i++) {
-        float *c = p->c[i] + p->c_first + column;
+        float *c = p->c[first_row + i] + p->c_first + column;
         for (int j = 0; j < n_vectors; j++)
             _mm512_storeu_ps(c + j * LANES, sum[i][j]);
     }
 }
 
-/* All columns, in the widest blocks that the registers hold. */
+/* All columns, in the widest blocks that the registers hold. Of 7 or 8 rows over many columns (the
+ * values) each half goes alone, 4 x 64 instead of 8 x 32, unless b would be widened twice. */
 INLINE void product_rows(const struct attention_product *p, int n_rows, bool is_f16)
 {
+    int half = n_rows <= 6 ? n_rows : (n_rows + 1) / 2;
     size_t column = 0;
-    if (n_rows <= 6) {
-        for (; column + 4 * LANES <= p->n_columns; column += 4 * LANES)
-            product_block(p, column, n_rows, 4, is_f16);
+    for (; (!is_f16 || half == n_rows) && column + 4 * LANES <= p->n_columns;
+         column += 4 * LANES) {
+        product_block(p, 0, half, column, 4, is_f16);
+        if (half < n_rows)
+            product_block(p, half, n_rows - half, column, 4, is_f16);
     }
     for (; column + 2 * LANES <= p->n_columns; column += 2 * LANES)
-        product_block(p, column, n_rows, 2, is_f16);
+        product_block(p, 0, n_rows, column, 2, is_f16);
     for (; column < p->n_columns; column += LANES)
-        product_block(p, column, n_rows, 1, is_f16);
+        product_block(p, 0, n_rows, column, 1, is_f16);
 }
 
 /* One function for each number of rows, so that the block's bounds are constants. */

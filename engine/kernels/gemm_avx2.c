@@ -1,5 +1,455 @@
+/* Products for AVX2 with FMA and F16C; bits as gemm_scalar.c specifies.
+ *
+ * A line of weights is two vectors, output rows 0..7 and 8..15. maddubs multiplies unsigned weights
+ * with signed activations and adds pairs in int16, which saturates: the nibbles of a whole block fit
+ * (8 * 2 * 15 * 127 = 30,480), of 5-bit types 4 products, of 6-bit 2; 8-bit weights move their sign
+ * to the activations first (2 * 128 * 127 = 32,512; 128 is |-128| as an unsigned byte).
+ *
+ * With 16 registers a tile is 1 or 2 activation rows by a whole panel, or 3 or 4 by each half of it
+ * in turn. Each `dtype` and row count is inlined into an instance of its own. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "engine/kernels/gemm_tiles.h"
 #include "engine/kernels/kernels_fill.h"
+#include "engine/kernels/pack.h"
+
+enum { ROWS_MAX = 4, HALF_LINE = 32, PREFETCH_BYTES = 1024 };
+
+/* ---- Taking weights apart. `quants` points at the wanted half of the block's first line. ---- */
+
+static ALWAYS_INLINE __m256i load_half(const uint8_t *quants, int line)
+{
+    return _mm256_load_si256((const __m256i *)(quants + line * LINE_BYTES));
+}
+
+/* Quads v and v + 4 of 8 output rows, unsigned; of Q8_0 as they are stored, q + 128. */
+static ALWAYS_INLINE void quad_pair(enum dtype dtype, const uint8_t *quants, int v, __m256i *low,
+                                    __m256i *high)
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    if (dtype == DTYPE_Q8_0) {
+        *low = load_half(quants, v);
+        *high = load_half(quants, v + 4);
+        return;
+    }
+    __m256i packed = load_half(quants, v);
+    *low = _mm256_and_si256(packed, nibble);
+    *high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), nibble);
+    __m256i low_bits, high_bits;
+    if (dtype == DTYPE_Q5_0 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q5_K) {
+        const __m256i bit = _mm256_set1_epi8(16);
+        __m256i bits = load_half(quants, 4);
+        low_bits = _mm256_and_si256(_mm256_slli_epi16(bits, 4 - v), bit);
+        high_bits = _mm256_and_si256(_mm256_srli_epi16(bits, v), bit);
+    } else if (dtype == DTYPE_Q6_K) {
+        const __m256i pair = _mm256_set1_epi8(48);
+        low_bits = load_half(quants, 4);
+        high_bits = load_half(quants, 5);
+        if (v < 3) {
+            low_bits = _mm256_slli_epi16(low_bits, 4 - 2 * v);
+            high_bits = _mm256_slli_epi16(high_bits, 4 - 2 * v);
+        } else {
+            low_bits = _mm256_srli_epi16(low_bits, 2);
+            high_bits = _mm256_srli_epi16(high_bits, 2);
+        }
+        low_bits = _mm256_and_si256(low_bits, pair);
+        high_bits = _mm256_and_si256(high_bits, pair);
+    } else {
+        return;
+    }
+    *low = _mm256_or_si256(*low, low_bits);
+    *high = _mm256_or_si256(*high, high_bits);
+}
+
+static ALWAYS_INLINE __m256 widen_f16(const uint8_t *halves)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves));
+}
+
+static ALWAYS_INLINE __m256 widen_bytes(const uint8_t *bytes, bool is_signed)
+{
+    __m128i packed = _mm_loadl_epi64((const __m128i *)bytes);
+    return _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(packed)
+                                        : _mm256_cvtepu8_epi32(packed));
+}
+
+static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, struct super_codes *out)
+{
+    const __m256i six = _mm256_set1_epi8(63), four = _mm256_set1_epi8(15);
+    const __m256i two = _mm256_set1_epi8(48);
+    for (int i = 0; i < 2; i++) {
+        const __m256i *from = (const __m256i *)(packed + i * 32);
+        __m256i a = _mm256_load_si256(from), b = _mm256_load_si256(from + 2);
+        __m256i c = _mm256_load_si256(from + 4);
+        __m256i a_high = _mm256_and_si256(_mm256_srli_epi16(a, 2), two);
+        __m256i b_high = _mm256_and_si256(_mm256_srli_epi16(b, 2), two);
+        __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), four);
+        __m256i *scales = (__m256i *)(out->scales + i * 32), *mins = (__m256i *)(out->mins + i * 32);
+        _mm256_store_si256(scales, _mm256_and_si256(a, six));
+        _mm256_store_si256(scales + 2, _mm256_or_si256(_mm256_and_si256(c, four), a_high));
+        _mm256_store_si256(mins, _mm256_and_si256(b, six));
+        _mm256_store_si256(mins + 2, _mm256_or_si256(c_high, b_high));
+    }
+}
+
+/* d and m of block b for 8 output rows from `half` * 8, or d and both sub-scales (Q6_K). */
+static ALWAYS_INLINE void block_scales(enum dtype dtype, const uint8_t *panel, size_t b,
+                                       size_t n_blocks, size_t half,
+                                       const struct super_codes *codes, __m256 *d, __m256 m[2])
+{
+    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks) + half * 16;
+    *d = widen_f16(scales);
+    if (panel_layout(dtype).has_min)
+        m[0] = widen_f16(scales + 32);
+    if (dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
+        size_t at = b % SUPER_BLOCKS * PANEL_ROWS + half * 8;
+        *d = _mm256_mul_ps(*d, widen_bytes(codes->scales + at, false));
+        m[0] = _mm256_xor_ps(m[0], _mm256_set1_ps(-0.0f));
+        m[0] = _mm256_mul_ps(m[0], widen_bytes(codes->mins + at, false));
+    } else if (dtype == DTYPE_Q6_K) {
+        const uint8_t *sub = panel + panel_subscales(dtype, b);
+        sub += b % SUPER_BLOCKS * 2 * PANEL_ROWS + half * 8;
+        m[0] = widen_bytes(sub, true);
+        m[1] = widen_bytes(sub + PANEL_ROWS, true);
+    }
+}
+
+/* ---- Sums of one block: 8 output rows by one activation row. ---- */
+
+static ALWAYS_INLINE __m256i broadcast_quad(const int8_t *q)
+{
+    int32_t quad;
+    memcpy(&quad, q, sizeof quad);
+    return _mm256_set1_epi32(quad);
+}
+
+/* Pairs of products in int16; of Q8_0 the weight is q + 128 and the sign is moved. */
+static ALWAYS_INLINE __m256i pair_products(enum dtype dtype, __m256i weights, __m256i activations)
+{
+    if (dtype == DTYPE_Q8_0) {
+        __m256i is_signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+        weights = _mm256_abs_epi8(is_signed);
+        activations = _mm256_sign_epi8(activations, is_signed);
+    }
+    return _mm256_maddubs_epi16(weights, activations);
+}
+
+static ALWAYS_INLINE __m256i widen_pairs(__m256i pairs)
+{
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* Adds the products of quads v and v + 4 to the sums: int16 while the type allows it. sum16 is
+ * cleared by the caller at v = 0; high is the second half of the block (Q6_K only). */
+static ALWAYS_INLINE void add_quads(enum dtype dtype, int v, __m256i low, __m256i high,
+                                    const int8_t *q, __m256i sum16[2], __m256i *sum,
+                                    __m256i *sum_high)
+{
+    __m256i a = pair_products(dtype, low, broadcast_quad(q + 4 * v));
+    __m256i b = pair_products(dtype, high, broadcast_quad(q + 16 + 4 * v));
+    if (dtype == DTYPE_Q8_0) {
+        *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(widen_pairs(a), widen_pairs(b)));
+        return;
+    }
+    bool is_nibble = dtype == DTYPE_Q4_0 || dtype == DTYPE_Q4_1 || dtype == DTYPE_Q4_K;
+    if (is_nibble) {
+        a = _mm256_add_epi16(a, b);
+        sum16[0] = v == 0 ? a : _mm256_add_epi16(sum16[0], a);
+        if (v == 3)
+            *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[0]));
+        return;
+    }
+    bool begins = dtype == DTYPE_Q6_K ? v % 2 == 0 : v == 0;
+    bool ends = dtype == DTYPE_Q6_K ? v % 2 == 1 : v == 3;
+    sum16[0] = begins ? a : _mm256_add_epi16(sum16[0], a);
+    sum16[1] = begins ? b : _mm256_add_epi16(sum16[1], b);
+    if (!ends)
+        return;
+    *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[0]));
+    if (dtype == DTYPE_Q6_K)
+        *sum_high = _mm256_add_epi32(*sum_high, widen_pairs(sum16[1]));
+    else
+        *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[1]));
+}
+
+/* ---- Tiles. ---- */
+
+/* Tile t, n_rows activation rows, by output rows [8 * half, 8 * (half + n_halves)) of the panel. */
+static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_halves,
+                               const struct slice *s, size_t t, size_t half, const uint8_t *panel,
+                               float *y, size_t y_stride)
+{
+    const bool has_min = panel_layout(dtype).has_min, has_parts = dtype == DTYPE_Q6_K;
+    const bool has_codes = dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K;
+    size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
+    const int8_t *q = s->x->q + (s->first_row + slice_tile_row(s, t)) * n_cols
+                      + s->b_first * ACT_BLOCK;
+    const struct tile_block *act = s->blocks + t * n;
+    struct super_codes codes;
+    __m256 acc[ROWS_MAX][2];
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++) {
+#pragma GCC unroll 2
+        for (int h = 0; h < n_halves; h++)
+            acc[r][h] = s->b_first == 0 ? _mm256_setzero_ps()
+                                        : _mm256_loadu_ps(y + (size_t)r * y_stride + h * 8);
+    }
+    for (size_t b = s->b_first; b < s->b_last; b++, q += ACT_BLOCK, act++) {
+        const uint8_t *quants = panel + panel_quants(dtype, b) + half * HALF_LINE;
+        if (has_codes && b % SUPER_BLOCKS == 0)
+            unpack_6bit(panel + panel_subscales(dtype, b), &codes);
+        if (half == 0) {
+#pragma GCC unroll 8
+            for (size_t line = 0; line < panel_layout(dtype).quant_bytes; line += LINE_BYTES)
+                _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
+        }
+#pragma GCC unroll 2
+        for (int h = 0; h < n_halves; h++) {
+            __m256i sum[ROWS_MAX], sum_high[ROWS_MAX], sum16[ROWS_MAX][2];
+#pragma GCC unroll 4
+            for (int r = 0; r < n_rows; r++) {
+                sum[r] = has_min || dtype == DTYPE_Q8_0 ? _mm256_setzero_si256()
+                                                        : _mm256_set1_epi32(act->start[r]);
+                sum_high[r] = has_parts ? _mm256_set1_epi32(act->start_high[r])
+                                        : _mm256_setzero_si256();
+            }
+#pragma GCC unroll 4
+            for (int v = 0; v < 4; v++) {
+                __m256i low, high;
+                quad_pair(dtype, quants + h * HALF_LINE, v, &low, &high);
+#pragma GCC unroll 4
+                for (int r = 0; r < n_rows; r++)
+                    add_quads(dtype, v, low, high, q + (size_t)r * n_cols, sum16[r], &sum[r],
+                              &sum_high[r]);
+            }
+            __m256 d, m[2];
+            block_scales(dtype, panel, b, s->n_blocks, half + (size_t)h, &codes, &d, m);
+#pragma GCC unroll 4
+            for (int r = 0; r < n_rows; r++) {
+                __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(act->da[r]));
+                __m256 value = _mm256_cvtepi32_ps(sum[r]);
+                if (has_parts)
+                    value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_high[r]), m[1],
+                                            _mm256_mul_ps(value, m[0]));
+                acc[r][h] = _mm256_fmadd_ps(value, scale, acc[r][h]);
+                if (has_min)
+                    acc[r][h] = _mm256_fmadd_ps(m[0], _mm256_set1_ps(act->dsum[r]), acc[r][h]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++) {
+#pragma GCC unroll 2
+        for (int h = 0; h < n_halves; h++)
+            _mm256_storeu_ps(y + (size_t)r * y_stride + h * 8, acc[r][h]);
+    }
+}
+
+static ALWAYS_INLINE void run_tile(enum dtype dtype, size_t n_rows, const struct slice *s, size_t t,
+                                   const uint8_t *panel, float *y, size_t y_stride)
+{
+    switch (n_rows) {
+    case 1: tile(dtype, 1, 2, s, t, 0, panel, y, y_stride); return;
+    case 2: tile(dtype, 2, 2, s, t, 0, panel, y, y_stride); return;
+    case 3:
+        for (size_t half = 0; half < 2; half++)
+            tile(dtype, 3, 1, s, t, half, panel, y + half * 8, y_stride);
+        return;
+    default:
+        for (size_t half = 0; half < 2; half++)
+            tile(dtype, 4, 1, s, t, half, panel, y + half * 8, y_stride);
+        return;
+    }
+}
+
+static ALWAYS_INLINE void gemm(enum dtype dtype, const uint8_t *panels, size_t n_panels,
+                               const struct q8_rows *x, size_t first_row, size_t n_rows, float *y,
+                               size_t y_stride)
+{
+    enum { GROUP_TILES = 4, SLICE_BLOCKS = TILE_BLOCKS / GROUP_TILES };
+    size_t panel_bytes = pack_panel_bytes(dtype, x->n_cols);
+    size_t group_rows = n_rows <= ROWS_MAX ? ROWS_MAX : GROUP_TILES * ROWS_MAX;
+    size_t slice_blocks = n_rows <= ROWS_MAX ? TILE_BLOCKS : SLICE_BLOCKS;
+    struct slice s;
+    s.x = x;
+    s.n_blocks = x->n_cols / ACT_BLOCK;
+    for (size_t row = 0; row < n_rows; row += group_rows) {
+        s.first_row = first_row + row;
+        s.n_rows = n_rows - row < group_rows ? n_rows - row : group_rows;
+        for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
+            s.b_last = s.b_first + slice_blocks < s.n_blocks ? s.b_first + slice_blocks
+                                                             : s.n_blocks;
+            slice_prepare(&s, dtype, slice_even_rows(s.n_rows, ROWS_MAX));
+            for (size_t p = 0; p < n_panels; p++) {
+                for (size_t t = 0; t < s.n_tiles; t++) {
+                    size_t first = slice_tile_row(&s, t);
+                    run_tile(dtype, slice_tile_row(&s, t + 1) - first, &s, t,
+                             panels + p * panel_bytes,
+                             y + (row + first) * y_stride + p * PANEL_ROWS, y_stride);
+                }
+            }
+        }
+    }
+}
+
+#define QUANTISED(name, dtype)                                                                     \
+    static void gemm_##name##_avx2(const void *panels, size_t n_panels, const struct q8_rows *x,   \
+                                   size_t first_row, size_t n_rows, float *y, size_t y_stride)     \
+    {                                                                                              \
+        gemm(dtype, panels, n_panels, x, first_row, n_rows, y, y_stride);                          \
+    }
+QUANTISED(q4_0, DTYPE_Q4_0)
+QUANTISED(q4_1, DTYPE_Q4_1)
+QUANTISED(q5_0, DTYPE_Q5_0)
+QUANTISED(q5_1, DTYPE_Q5_1)
+QUANTISED(q8_0, DTYPE_Q8_0)
+QUANTISED(q4_k, DTYPE_Q4_K)
+QUANTISED(q5_k, DTYPE_Q5_K)
+QUANTISED(q6_k, DTYPE_Q6_K)
+
+/* Eight elements a vector; the specification is quantize_q8_scalar(). */
+static void quantize_q8_avx2(const float *x, size_t n, int8_t *q, float *d, int32_t *sum)
+{
+    const __m256i abs_bits = _mm256_set1_epi32(0x7fffffff), ones8 = _mm256_set1_epi8(1);
+    const __m256 limit = _mm256_set1_ps(127.0f), negative = _mm256_set1_ps(-127.0f);
+    const __m256i lanes = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes the packs
+    for (size_t b = 0; b < n / ACT_BLOCK; b++, x += ACT_BLOCK, q += ACT_BLOCK) {
+        __m256 v[4];
+        __m256i bits = _mm256_setzero_si256(), rounded[4];
+        for (int i = 0; i < 4; i++) {
+            v[i] = _mm256_loadu_ps(x + 8 * i);
+            __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(v[i]), abs_bits);
+            bits = _mm256_max_epi32(bits, magnitude);
+        }
+        __m128i most = _mm_max_epi32(_mm256_castsi256_si128(bits),
+                                     _mm256_extracti128_si256(bits, 1));
+        most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
+        most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1));
+        float max = f32_from_bits((uint32_t)_mm_cvtsi128_si32(most)), inverse = 127.0f / max;
+        if (max < QUANTIZE_MIN) {
+            max = 0.0f;
+            inverse = 0.0f;
+        }
+        for (int i = 0; i < 4; i++) {
+            __m256 scaled = _mm256_mul_ps(v[i], _mm256_set1_ps(inverse));
+            scaled = _mm256_max_ps(_mm256_min_ps(scaled, limit), negative);
+            rounded[i] = _mm256_cvtps_epi32(scaled);
+        }
+        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]),
+                                           _mm256_packs_epi32(rounded[2], rounded[3]));
+        bytes = _mm256_permutevar8x32_epi32(bytes, lanes);
+        _mm256_storeu_si256((__m256i *)q, bytes);
+        /* 128-bit half i holds elements 16i..16i+15: the halves' sums fall out side by side. */
+        __m256i fours = widen_pairs(_mm256_maddubs_epi16(ones8, bytes));
+        fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
+        fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0xb1));
+        uint32_t low = (uint32_t)_mm256_extract_epi32(fours, 0);
+        uint32_t high = (uint32_t)_mm256_extract_epi32(fours, 4);
+        d[b] = max / 127.0f;
+        sum[b] = (int32_t)(high << 16 | (low & 0xffffu));
+    }
+}
+
+/* ---- Float weights: even and odd columns in two chains. ---- */
+
+static ALWAYS_INLINE __m256 float_line(enum dtype dtype, const uint8_t *panel, size_t col,
+                                       size_t half)
+{
+    size_t at = col * PANEL_ROWS + half * 8;
+    if (dtype == DTYPE_F32)
+        return _mm256_load_ps((const float *)(const void *)(panel + 4 * at));
+    __m128i halves = _mm_load_si128((const __m128i *)(panel + 2 * at));
+    if (dtype == DTYPE_F16)
+        return _mm256_cvtph_ps(halves);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+static ALWAYS_INLINE void float_tile(enum dtype dtype, const int n_rows, const int n_halves,
+                                     const uint8_t *panel, size_t half, const float *x,
+                                     size_t n_cols, float *y, size_t y_stride)
+{
+    __m256 chain[2][ROWS_MAX][2];
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++) {
+        for (int h = 0; h < 2; h++)
+            chain[0][r][h] = chain[1][r][h] = _mm256_setzero_ps();
+    }
+    for (size_t col = 0; col + 2 <= n_cols; col += 2) {
+#pragma GCC unroll 2
+        for (int odd = 0; odd < 2; odd++) {
+#pragma GCC unroll 2
+            for (int h = 0; h < n_halves; h++) {
+                __m256 w = float_line(dtype, panel, col + (size_t)odd, half + (size_t)h);
+#pragma GCC unroll 4
+                for (int r = 0; r < n_rows; r++) {
+                    __m256 at = _mm256_set1_ps(x[(size_t)r * n_cols + col + (size_t)odd]);
+                    chain[odd][r][h] = _mm256_fmadd_ps(w, at, chain[odd][r][h]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < n_rows; r++) {
+#pragma GCC unroll 2
+        for (int h = 0; h < n_halves; h++) {
+            if (n_cols % 2 != 0)
+                chain[0][r][h] = _mm256_fmadd_ps(
+                    float_line(dtype, panel, n_cols - 1, half + (size_t)h),
+                    _mm256_set1_ps(x[(size_t)r * n_cols + n_cols - 1]), chain[0][r][h]);
+            _mm256_storeu_ps(y + (size_t)r * y_stride + (half + (size_t)h) * 8,
+                             _mm256_add_ps(chain[0][r][h], chain[1][r][h]));
+        }
+    }
+}
+
+static ALWAYS_INLINE void gemm_float(enum dtype dtype, const uint8_t *panels, size_t n_panels,
+                                     const float *x, size_t n_cols, size_t n_rows, float *y,
+                                     size_t y_stride)
+{
+    size_t panel_bytes = pack_panel_bytes(dtype, n_cols);
+    for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
+        for (size_t row = 0; row < n_rows;) {
+            const float *from = x + row * n_cols;
+            float *to = y + row * y_stride;
+            size_t left = n_rows - row;
+            if (left >= ROWS_MAX) {
+                float_tile(dtype, 4, 1, panels, 0, from, n_cols, to, y_stride);
+                float_tile(dtype, 4, 1, panels, 1, from, n_cols, to, y_stride);
+                row += 4;
+            } else if (left >= 2) {
+                float_tile(dtype, 2, 2, panels, 0, from, n_cols, to, y_stride);
+                row += 2;
+            } else {
+                float_tile(dtype, 1, 2, panels, 0, from, n_cols, to, y_stride);
+                row += 1;
+            }
+        }
+    }
+}
+
+#define FLOATING(name, dtype)                                                                      \
+    static void gemm_##name##_avx2(const void *panels, size_t n_panels, const float *x,            \
+                                   size_t n_cols, size_t n_rows, float *y, size_t y_stride)        \
+    {                                                                                              \
+        gemm_float(dtype, panels, n_panels, x, n_cols, n_rows, y, y_stride);                       \
+    }
+FLOATING(f16, DTYPE_F16)
+FLOATING(bf16, DTYPE_BF16)
+FLOATING(f32, DTYPE_F32)
+
 void kernels_fill_gemm_avx2(struct kernels *kernels)
 {
-    (void)kernels;
+    kernels->gemm_q4_0 = gemm_q4_0_avx2;
+    kernels->gemm_q4_1 = gemm_q4_1_avx2;
+    kernels->gemm_q5_0 = gemm_q5_0_avx2;
+    kernels->gemm_q5_1 = gemm_q5_1_avx2;
+    kernels->gemm_q8_0 = gemm_q8_0_avx2;
+    kernels->gemm_q4_k = gemm_q4_k_avx2;
+    kernels->gemm_q5_k = gemm_q5_k_avx2;
+    kernels->gemm_q6_k = gemm_q6_k_avx2;
+    kernels->gemm_f16 = gemm_f16_avx2;
+    kernels->gemm_bf16 = gemm_bf16_avx2;
+    kernels->gemm_f32 = gemm_f32_avx2;
+    kernels->quantize_q8 = quantize_q8_avx2;
 }

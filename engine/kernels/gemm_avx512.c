@@ -10,41 +10,17 @@
  * What depends on activations alone (starting values, d * sum) is prepared once for all panels.
  *
  * The functions that take `dtype` and `n_rows` as constants are inlined into one instance each. */
-#include <immintrin.h>
 #include <string.h>
 
+#include "engine/kernels/gemm_avx512.h"
 #include "engine/kernels/kernels_fill.h"
 #include "engine/kernels/pack.h"
-#include "engine/kernels/panel_layout.h"
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum {
     ROWS_MAX = 8,         // of a tile: 8 int and 8 float sums leave room for weights and scales
     EXPAND_ROWS = 16,     // rows from which taking quants apart once for all tiles pays
     SLICE_BLOCKS = 32,    // blocks of an expanded slice of K: 16 KiB of quants
-    TILE_BLOCKS = 96,     // tiles x blocks of prepared activations
     PREFETCH_BYTES = 1536,
-};
-
-/* What the rows of one tile contribute to one block besides their quants. */
-struct tile_block {
-    float da[ROWS_MAX];
-    union {
-        float dsum[ROWS_MAX];     // types with a minimum: da * sum
-        int32_t start[ROWS_MAX];  // others: -bias * sum; Q6_K: of the first half
-    };
-    int32_t start_high[ROWS_MAX];  // Q6_K: of the second half
-};
-
-/* A slice [b_first, b_last) of K for a group of activation rows, cut into tiles of about equal
- * height (9 rows are 5 + 4, not 8 + 1). */
-struct slice {
-    const struct q8_rows *x;
-    size_t n_blocks;                   // of the whole panel
-    size_t b_first, b_last;
-    size_t first_row, n_rows, n_tiles;
-    struct tile_block blocks[TILE_BLOCKS];  // [n_tiles][b_last - b_first]
 };
 
 struct expanded {
@@ -52,139 +28,6 @@ struct expanded {
     _Alignas(64) float d[SLICE_BLOCKS][PANEL_ROWS];
     _Alignas(64) float m[2][SLICE_BLOCKS][PANEL_ROWS];  // minimums, or the sub-scales of Q6_K
 };
-
-/* ---- What depends on activations alone. ---- */
-
-/* Tile t holds rows [tile_row(t), tile_row(t + 1)) of the group. */
-static size_t tile_row(const struct slice *s, size_t t)
-{
-    return t * s->n_rows / s->n_tiles;
-}
-
-static void prepare(enum dtype dtype, struct slice *s)
-{
-    struct panel_layout layout = panel_layout(dtype);
-    struct tile_block *out = s->blocks;
-    s->n_tiles = (s->n_rows + ROWS_MAX - 1) / ROWS_MAX;
-    for (size_t t = 0; t < s->n_tiles; t++) {
-        size_t row = s->first_row + tile_row(s, t), n_rows = s->first_row + tile_row(s, t + 1) - row;
-        for (size_t b = s->b_first; b < s->b_last; b++, out++) {
-            for (size_t r = 0; r < n_rows; r++) {
-                size_t at = (row + r) * s->n_blocks + b;
-                int32_t low = (int16_t)s->x->sum[at], high = s->x->sum[at] >> 16;
-                out->da[r] = s->x->d[at];
-                out->start_high[r] = high * -layout.bias;
-                if (layout.has_min)
-                    out->dsum[r] = s->x->d[at] * (float)(low + high);
-                else if (dtype == DTYPE_Q6_K)
-                    out->start[r] = low * -layout.bias;
-                else
-                    out->start[r] = (low + high) * -layout.bias;
-            }
-        }
-    }
-}
-
-/* ---- Taking weights apart. ---- */
-
-/* Quads v and v + 4 of a block as unsigned bytes. */
-static ALWAYS_INLINE void quad_pair(enum dtype dtype, const uint8_t *quants, int v, __m512i *low,
-                                    __m512i *high)
-{
-    const __m512i nibble = _mm512_set1_epi8(15);
-    if (dtype == DTYPE_Q8_0) {
-        *low = _mm512_load_si512(quants + v * LINE_BYTES);
-        *high = _mm512_load_si512(quants + (v + 4) * LINE_BYTES);
-        return;
-    }
-    __m512i packed = _mm512_load_si512(quants + v * LINE_BYTES);
-    *low = _mm512_and_si512(packed, nibble);
-    *high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble);
-    enum { OR_AND = 0xf8 };  // a | (b & c)
-    if (dtype == DTYPE_Q5_0 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q5_K) {
-        const __m512i bit = _mm512_set1_epi8(16);
-        __m512i bits = _mm512_load_si512(quants + 4 * LINE_BYTES);
-        *low = _mm512_ternarylogic_epi32(*low, _mm512_slli_epi16(bits, (unsigned)(4 - v)), bit,
-                                         OR_AND);
-        *high = _mm512_ternarylogic_epi32(*high, _mm512_srli_epi16(bits, (unsigned)v), bit, OR_AND);
-    }
-    if (dtype == DTYPE_Q6_K) {
-        const __m512i pair = _mm512_set1_epi8(48);
-        __m512i first = _mm512_load_si512(quants + 4 * LINE_BYTES);
-        __m512i second = _mm512_load_si512(quants + 5 * LINE_BYTES);
-        if (v < 3) {
-            first = _mm512_slli_epi16(first, (unsigned)(4 - 2 * v));
-            second = _mm512_slli_epi16(second, (unsigned)(4 - 2 * v));
-        } else {
-            first = _mm512_srli_epi16(first, 2);
-            second = _mm512_srli_epi16(second, 2);
-        }
-        *low = _mm512_ternarylogic_epi32(*low, first, pair, OR_AND);
-        *high = _mm512_ternarylogic_epi32(*high, second, pair, OR_AND);
-    }
-}
-
-static ALWAYS_INLINE __m512 widen_f16(const uint8_t *halves)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
-}
-
-static ALWAYS_INLINE __m512 widen_bytes(const uint8_t *bytes, bool is_signed)
-{
-    __m128i packed = _mm_load_si128((const __m128i *)bytes);
-    __m512i wide = is_signed ? _mm512_cvtepi8_epi32(packed) : _mm512_cvtepu8_epi32(packed);
-    return _mm512_cvtepi32_ps(wide);
-}
-
-/* The 6-bit codes of a super-block's 8 scales and 8 minimums as bytes, [8][16 rows] each. */
-static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, uint8_t scales[128], uint8_t mins[128])
-{
-    const __m512i six = _mm512_set1_epi8(63), four = _mm512_set1_epi8(15);
-    const __m512i two = _mm512_set1_epi8(48);
-    __m512i a = _mm512_load_si512(packed), b = _mm512_load_si512(packed + 64);
-    __m512i c = _mm512_load_si512(packed + 128);
-    __m512i a_high = _mm512_and_si512(_mm512_srli_epi16(a, 2), two);
-    __m512i b_high = _mm512_and_si512(_mm512_srli_epi16(b, 2), two);
-    __m512i c_high = _mm512_and_si512(_mm512_srli_epi16(c, 4), four);
-    _mm512_store_si512(scales, _mm512_and_si512(a, six));
-    _mm512_store_si512(scales + 64, _mm512_or_si512(_mm512_and_si512(c, four), a_high));
-    _mm512_store_si512(mins, _mm512_and_si512(b, six));
-    _mm512_store_si512(mins + 64, _mm512_or_si512(c_high, b_high));
-}
-
-/* Sub-scales of the super-block that a tile or an expansion is in. */
-struct super {
-    __m512 d, m;
-    _Alignas(64) uint8_t scales[128], mins[128];
-};
-
-/* d and m of block b, or d and both sub-scales (Q6_K). */
-static ALWAYS_INLINE void block_scales(enum dtype dtype, const uint8_t *panel, size_t b,
-                                       size_t n_blocks, struct super *super, __m512 *d, __m512 m[2])
-{
-    struct panel_layout layout = panel_layout(dtype);
-    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
-    if (dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
-        if (b % SUPER_BLOCKS == 0) {
-            unpack_6bit(panel + panel_subscales(dtype, b), super->scales, super->mins);
-            super->d = widen_f16(scales);
-            super->m = _mm512_xor_ps(widen_f16(scales + 32), _mm512_set1_ps(-0.0f));
-        }
-        size_t at = b % SUPER_BLOCKS * PANEL_ROWS;
-        *d = _mm512_mul_ps(super->d, widen_bytes(super->scales + at, false));
-        m[0] = _mm512_mul_ps(super->m, widen_bytes(super->mins + at, false));
-        return;
-    }
-    *d = widen_f16(scales);
-    if (layout.has_min)
-        m[0] = widen_f16(scales + 32);
-    if (dtype == DTYPE_Q6_K) {
-        const uint8_t *sub = panel + panel_subscales(dtype, b);
-        sub += b % SUPER_BLOCKS * 2 * PANEL_ROWS;
-        m[0] = widen_bytes(sub, true);
-        m[1] = widen_bytes(sub + PANEL_ROWS, true);
-    }
-}
 
 /* ---- Tiles. ---- */
 
@@ -204,9 +47,9 @@ static ALWAYS_INLINE void tile(enum dtype dtype, bool is_expanded, const int n_r
     const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
     const enum dtype stored = is_expanded ? DTYPE_Q8_0 : dtype;
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
-    const int8_t *q = s->x->q + (s->first_row + tile_row(s, t)) * n_cols + s->b_first * ACT_BLOCK;
+    const int8_t *q = s->x->q + (s->first_row + slice_tile_row(s, t)) * n_cols + s->b_first * ACT_BLOCK;
     const struct tile_block *act = s->blocks + t * n;
-    struct super super;
+    struct super_codes codes;
     __m512 acc[ROWS_MAX];
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
@@ -246,7 +89,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, bool is_expanded, const int n_r
             m[0] = _mm512_load_ps(e->m[0][i]);
             m[1] = _mm512_load_ps(e->m[1][i]);
         } else {
-            block_scales(dtype, panel, b, s->n_blocks, &super, &d, m);
+            block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
@@ -305,10 +148,10 @@ TILES(bytes_halves, DTYPE_Q6_K, true)
 static ALWAYS_INLINE void expand(enum dtype dtype, const struct slice *s, const uint8_t *panel,
                                  struct expanded *e)
 {
-    struct super super;
+    struct super_codes codes;
     for (size_t b = s->b_first, i = 0; b < s->b_last; b++, i++) {
         __m512 d, m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        block_scales(dtype, panel, b, s->n_blocks, &super, &d, m);
+        block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
         _mm512_store_ps(e->d[i], d);
         _mm512_store_ps(e->m[0][i], m[0]);
         _mm512_store_ps(e->m[1][i], m[1]);
@@ -329,7 +172,7 @@ static void run_tiles(tile_fn *const tiles[], const struct slice *s, const uint8
                       const struct expanded *e, float *y, size_t y_stride)
 {
     for (size_t t = 0; t < s->n_tiles; t++) {
-        size_t row = tile_row(s, t), n_rows = tile_row(s, t + 1) - row;
+        size_t row = slice_tile_row(s, t), n_rows = slice_tile_row(s, t + 1) - row;
         tiles[n_rows](s, t, panel, e, y + row * y_stride, y_stride);
     }
 }
@@ -342,7 +185,7 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[],
 {
     struct expanded e;
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
-    prepare(dtype, s);
+    slice_prepare(s, dtype, slice_even_rows(s->n_rows, ROWS_MAX));
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
         if (s->n_rows < EXPAND_ROWS) {
             run_tiles(tiles, s, panels, NULL, y, y_stride);
@@ -380,8 +223,8 @@ static ALWAYS_INLINE void gemm(enum dtype dtype, tile_fn *const tiles[],
 }
 
 #define QUANTISED(name, dtype, family)                                                             \
-    static void gemm_##name##_avx512(const void *panels, size_t n_panels, const struct q8_rows *x, \
-                                     size_t first_row, size_t n_rows, float *y, size_t y_stride)   \
+    void gemm_##name##_avx512(const void *panels, size_t n_panels, const struct q8_rows *x,        \
+                              size_t first_row, size_t n_rows, float *y, size_t y_stride)          \
     {                                                                                              \
         gemm(dtype, tiles_##name, tiles_##family, panels, n_panels, x, first_row, n_rows, y,       \
              y_stride);                                                                            \

@@ -11,13 +11,16 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "engine/kernels/kernels_fill.h"
 
-static const char *const LEVEL_NAMES[CPU_LEVELS] = {"scalar", "avx2", "avx512"};
+static const char *const LEVEL_NAMES[CPU_LEVELS] = {"scalar", "avx2", "avx512", "amx"};
 static const char *const LEVEL_NEEDS[CPU_LEVELS] = {
-    "nothing", "AVX2, FMA and F16C", "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"};
+    "nothing", "AVX2, FMA and F16C", "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI",
+    "AVX-512 as level avx512, AMX TILE and INT8, and a kernel (Linux 5.16) that grants tiles"};
 
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 static struct kernels tables[CPU_LEVELS];
@@ -25,7 +28,9 @@ static enum cpu_level best_level;
 
 #if defined(__x86_64__)
 
-enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
+enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6, XCR0_TILES = 0x60000 };
+enum { LEAF7_AMX = 1 << 24 | 1 << 25 };  // EDX: TILE, INT8
+enum { PRCTL_REQUEST_FEATURE = 0x1023, FEATURE_TILE_DATA = 18 };
 
 static uint64_t saved_registers(void)
 {
@@ -52,7 +57,11 @@ static enum cpu_level detect_level(void)
         return CPU_SCALAR;
     if (!has_bits(saved, XCR0_ZMM) || !has_bits(b, leaf7_avx512) || !has_bits(c, bit_AVX512VNNI))
         return CPU_AVX2;
-    return CPU_AVX512;
+    /* Tile registers are 8 KiB a thread; the kernel saves them for processes that asked. */
+    if (!has_bits(saved, XCR0_TILES) || !has_bits(d, LEAF7_AMX)
+        || syscall(SYS_arch_prctl, PRCTL_REQUEST_FEATURE, FEATURE_TILE_DATA) != 0)
+        return CPU_AVX512;
+    return CPU_AMX;
 }
 
 #else
@@ -82,6 +91,8 @@ static void build_tables(void)
             kernels_fill_gemm_avx512(table);
             kernels_fill_vector_avx512(table);
         }
+        if (level >= CPU_AMX)
+            kernels_fill_gemm_amx(table);
 #endif
     }
 }

@@ -18,7 +18,8 @@
 #include "engine/base/dtype.h"
 #include "engine/base/error.h"
 
-enum cpu_level { CPU_SCALAR, CPU_AVX2, CPU_AVX512, CPU_LEVELS };  // AVX512 = F BW VL DQ VNNI
+/* AVX512 = F BW VL DQ VNNI; AMX = AVX512 with TILE and INT8. */
+enum cpu_level { CPU_SCALAR, CPU_AVX2, CPU_AVX512, CPU_AMX, CPU_LEVELS };
 
 enum { PANEL_ROWS = 16, ACT_BLOCK = 32, KV_BLOCK_TOKENS = 32, ATTENTION_SPLIT_TOKENS = 256 };
 
@@ -48,7 +49,7 @@ struct attention_tile;
 
 struct kernels {
     enum cpu_level level;
-    const char *name;  // "scalar" "avx2" "avx512"
+    const char *name;  // "scalar" "avx2" "avx512" "amx"
 
     /* Products, by weight type; NULL where the type is not a product type. */
     gemm_q8_fn *gemm_q4_0, *gemm_q4_1, *gemm_q5_0, *gemm_q5_1, *gemm_q8_0;

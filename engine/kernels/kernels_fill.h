@@ -13,6 +13,7 @@
 void kernels_fill_gemm_scalar(struct kernels *kernels);
 void kernels_fill_gemm_avx2(struct kernels *kernels);
 void kernels_fill_gemm_avx512(struct kernels *kernels);
+void kernels_fill_gemm_amx(struct kernels *kernels);
 
 void kernels_fill_vector_scalar(struct kernels *kernels);
 void kernels_fill_vector_avx2(struct kernels *kernels);

@@ -77,10 +77,7 @@ static enum status forward(struct scheduler *s)
         .abandoned = is_abandoned,
         .context = s,
     };
-    mem_guard_enter();
-    enum status status = model_forward(s->parts.model, s->parts.pool, s->parts.cache, &step);
-    mem_guard_leave();
-    return status;
+    return model_forward(s->parts.model, s->parts.pool, s->parts.cache, &step);
 }
 
 static void commit(struct scheduler *s)

@@ -13,6 +13,9 @@
 #include "engine/template/jinja_ops.h"
 #include "engine/template/jinja_text.h"
 
+/* Inlined into one switch, the handlers would make every level as large as the largest. */
+#define NOINLINE __attribute__((noinline))
+
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
 
 static struct value eval(struct jinja *j, const struct node *node);
@@ -188,7 +191,7 @@ static const struct call_args *eval_args(struct jinja *j, const struct node_call
     return args;
 }
 
-static struct value eval_call(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_call(struct jinja *j, const struct node *node)
 {
     struct value callee = eval(j, node->a);
     const struct call_args *args = eval_args(j, node->call);
@@ -289,7 +292,7 @@ struct value eval_macro(struct jinja *j, const struct macro *macro, const struct
 
 /* ---- expressions ---- */
 
-static struct value eval_items(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_items(struct jinja *j, const struct node *node)
 {
     struct list *list = list_create(j, node->n_items);
     for (size_t i = 0; i < node->n_items; i++)
@@ -297,7 +300,7 @@ static struct value eval_items(struct jinja *j, const struct node *node)
     return node->kind == EXPR_TUPLE ? value_tuple(list) : value_list(list);
 }
 
-static struct value eval_dict(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_dict(struct jinja *j, const struct node *node)
 {
     struct dict *dict = dict_create(j, node->n_items / 2);
     for (size_t i = 0; i < node->n_items; i += 2) {
@@ -309,7 +312,7 @@ static struct value eval_dict(struct jinja *j, const struct node *node)
     return value_dict(dict);
 }
 
-static struct value eval_junction(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_junction(struct jinja *j, const struct node *node)
 {
     struct value v = value_none();
     for (size_t i = 0; i < node->n_items; i++) {
@@ -344,7 +347,7 @@ static bool compare(struct jinja *j, enum compare_op op, struct value a, struct 
                               : order >= 0;
 }
 
-static struct value eval_compare(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_compare(struct jinja *j, const struct node *node)
 {
     struct value left = eval(j, node->a);
     for (size_t i = 0; i < node->n_items; i++) {
@@ -357,7 +360,7 @@ static struct value eval_compare(struct jinja *j, const struct node *node)
     return value_bool(true);
 }
 
-static struct value eval_binary(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_binary(struct jinja *j, const struct node *node)
 {
     static const enum arithmetic ops[] = {
         [TOKEN_ADD] = ARITH_ADD,           [TOKEN_SUB] = ARITH_SUB, [TOKEN_MUL] = ARITH_MUL,
@@ -373,7 +376,7 @@ static struct value eval_binary(struct jinja *j, const struct node *node)
     return left;
 }
 
-static struct value eval_concat(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_concat(struct jinja *j, const struct node *node)
 {
     const struct text *left = format_str(j, eval(j, node->items[0]));
     for (size_t i = 1; i < node->n_items; i++)
@@ -381,7 +384,7 @@ static struct value eval_concat(struct jinja *j, const struct node *node)
     return value_text(text_with_markup(j, left, false));
 }
 
-static struct value eval_sign(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_sign(struct jinja *j, const struct node *node)
 {
     struct value v = eval(j, node->a);
     j->line = node->line;
@@ -397,7 +400,7 @@ static struct value eval_sign(struct jinja *j, const struct node *node)
     return v;
 }
 
-static struct value eval_slice(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_slice(struct jinja *j, const struct node *node)
 {
     struct value object = eval(j, node->a);
     struct value start = node->b ? eval(j, node->b) : value_missing();
@@ -422,7 +425,7 @@ static struct value eval_filter(struct jinja *j, const struct node *node, const 
     return filter_apply(j, node->filter, input, args);
 }
 
-static struct value eval_test(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_test(struct jinja *j, const struct node *node)
 {
     struct value input = eval(j, node->a);
     const struct call_args *args = eval_args(j, node->call);
@@ -430,7 +433,7 @@ static struct value eval_test(struct jinja *j, const struct node *node)
     return value_bool(test_apply(j, node->test, input, args));
 }
 
-static struct value eval_if(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_if(struct jinja *j, const struct node *node)
 {
     if (value_truth(j, eval(j, node->b)))
         return eval(j, node->a);
@@ -440,7 +443,7 @@ static struct value eval_if(struct jinja *j, const struct node *node)
                                 "was defined");
 }
 
-static struct value eval_access(struct jinja *j, const struct node *node)
+static NOINLINE struct value eval_access(struct jinja *j, const struct node *node)
 {
     struct value object = eval(j, node->a);
     if (node->kind == EXPR_ATTRIBUTE) {
@@ -558,7 +561,7 @@ bool eval_loop_test(struct jinja *j, struct loop *loop, struct value item)
     return passes;
 }
 
-static enum flow exec_body(struct jinja *j, const struct node *body)
+static NOINLINE enum flow exec_body(struct jinja *j, const struct node *body)
 {
     for (size_t i = 0; i < body->n_items; i++) {
         enum flow flow = exec(j, body->items[i]);
@@ -568,8 +571,7 @@ static enum flow exec_body(struct jinja *j, const struct node *body)
     return FLOW_NEXT;
 }
 
-/* One round; true to go on. */
-static bool exec_round(struct jinja *j, const struct node *node, struct value loop,
+static enum flow exec_round(struct jinja *j, const struct node *node, struct value loop,
                        struct value item)
 {
     j->scope->n_bindings = 0;
@@ -577,11 +579,11 @@ static bool exec_round(struct jinja *j, const struct node *node, struct value lo
         scope_bind(j, j->scope, node->body->unset[i], value_missing());
     scope_bind(j, j->scope, NAME_LOOP, loop);
     assign(j, j->scope, node->a, item);
-    return exec(j, node->body) != FLOW_BREAK;
+    return exec(j, node->body);
 }
 
-static void exec_loop(struct jinja *j, const struct node *node, struct value items,
-                      uint32_t depth0)
+static enum flow exec_loop(struct jinja *j, const struct node *node, struct value items,
+                           uint32_t depth0)
 {
     struct loop *loop = jinja_alloc(j, sizeof *loop);
     *loop = (struct loop){.iter = iter_of(j, items), .source = items, .index0 = -1, .n_items = -1,
@@ -591,31 +593,32 @@ static void exec_loop(struct jinja *j, const struct node *node, struct value ite
         loop->source = value_missing();
     struct value item, self = {.kind = VALUE_LOOP, .loop = loop};
     struct scope *outer = scope_enter(j, j->scope, node->body);
-    bool any = false;
-    while (loop_next(j, loop, &item)) {
-        any = true;
+    bool completed = false;
+    enum flow flow = FLOW_NEXT;
+    while (flow != FLOW_BREAK && loop_next(j, loop, &item)) {
         if (node->keeps_scope) {
             j->scope = outer;
             scope_enter(j, outer, node->body);
         }
-        if (!exec_round(j, node, self, item))
-            break;
+        flow = exec_round(j, node, self, item);
+        completed = completed || flow == FLOW_NEXT;
     }
     j->scope = outer;
-    /* As the reference: the else part runs when no round came to its end or was continued. */
-    if (!any && node->other) {
-        scope_enter(j, outer, node->other);
-        exec(j, node->other);
-        j->scope = outer;
-    }
+    if (completed || !node->other)
+        return FLOW_NEXT;
+    /* jinja2 notes at the end of the body that there was a round, so the else part also runs when
+     * every round was broken off or continued. */
+    scope_enter(j, outer, node->other);
+    flow = exec(j, node->other);
+    j->scope = outer;
+    return flow;
 }
 
-static enum flow exec_for(struct jinja *j, const struct node *node)
+static NOINLINE enum flow exec_for(struct jinja *j, const struct node *node)
 {
     struct value items = eval(j, node->b);
     j->line = node->line;
-    exec_loop(j, node, items, 0);
-    return FLOW_NEXT;
+    return exec_loop(j, node, items, 0);
 }
 
 struct value eval_recursive_loop(struct jinja *j, const struct loop *loop, struct value items)
@@ -633,7 +636,7 @@ struct value eval_recursive_loop(struct jinja *j, const struct loop *loop, struc
     return value_text(builder_finish(&builder));
 }
 
-static enum flow exec_if(struct jinja *j, const struct node *node)
+static NOINLINE enum flow exec_if(struct jinja *j, const struct node *node)
 {
     for (size_t i = 0; i < node->n_items; i += 2) {
         if (value_truth(j, eval(j, node->items[i])))
@@ -642,7 +645,7 @@ static enum flow exec_if(struct jinja *j, const struct node *node)
     return node->c ? exec(j, node->c) : FLOW_NEXT;
 }
 
-static enum flow exec_output(struct jinja *j, const struct node *node)
+static NOINLINE enum flow exec_output(struct jinja *j, const struct node *node)
 {
     for (size_t i = 0; i < node->n_items; i++) {
         const struct node *item = node->items[i];
@@ -653,7 +656,7 @@ static enum flow exec_output(struct jinja *j, const struct node *node)
     return FLOW_NEXT;
 }
 
-static enum flow exec_capture(struct jinja *j, const struct node *node)
+static NOINLINE enum flow exec_capture(struct jinja *j, const struct node *node)
 {
     enum flow flow;
     struct scope *outer = scope_enter(j, j->scope, node->body);
@@ -678,7 +681,7 @@ static struct value make_macro(struct jinja *j, const struct node *node)
     return (struct value){.kind = VALUE_MACRO, .macro = macro};
 }
 
-static enum flow exec_call(struct jinja *j, const struct node *node)
+static NOINLINE enum flow exec_call(struct jinja *j, const struct node *node)
 {
     struct value callee = eval(j, node->a->a);
     struct call_args args = *eval_args(j, node->a->call);
@@ -694,7 +697,7 @@ static enum flow exec_call(struct jinja *j, const struct node *node)
     return FLOW_NEXT;
 }
 
-static enum flow exec_with(struct jinja *j, const struct node *node)
+static NOINLINE enum flow exec_with(struct jinja *j, const struct node *node)
 {
     struct scope *outer = scope_enter(j, j->scope, node->body);
     struct scope *inner = j->scope;

@@ -8,6 +8,7 @@
 
 #include "engine/template/jinja.h"
 #include "engine/template/jinja_eval.h"
+#include "engine/template/jinja_number.h"
 #include "engine/template/jinja_ops.h"
 #include "engine/template/jinja_text.h"
 #include "engine/template/jinja_unicode.h"
@@ -85,7 +86,7 @@ struct iter *iter_of(struct jinja *j, struct value v)
 struct iter *iter_reversed(struct jinja *j, struct value v)
 {
     if (v.kind == VALUE_UNDEFINED)
-        value_fail_undefined(j, v);
+        return iter_create(j, ITER_NOTHING, v);
     if (!value_is_sequence_of_items(v) && v.kind != VALUE_TEXT && v.kind != VALUE_RANGE &&
         v.kind != VALUE_DICT && v.kind != VALUE_VIEW)
         return NULL;

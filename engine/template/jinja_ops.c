@@ -68,6 +68,12 @@ static struct value own_attribute(struct jinja *j, struct value object, const st
         if (text_equals(name, "step"))
             return value_int(object.range->step);
         break;
+    case VALUE_TUPLE:
+        if (object.detail && text_equals(name, "grouper"))
+            return object.list->items[0];
+        if (object.detail && text_equals(name, "list"))
+            return object.list->items[1];
+        break;
     case VALUE_CYCLER:
         if (text_equals(name, "current"))
             return object.cycler->items->items[object.cycler->position];

@@ -11,8 +11,8 @@
  * The mutator knows the format: it walks the input as far as it can, picks one length, count, kind,
  * dimension or offset and sets it to a value that readers get wrong.
  *
- * fuzz-sources: engine/base/*.c engine/formats/gguf*.c engine/formats/name_index.c
- *               engine/formats/model_file.c
+ * fuzz-sources: engine/base engine/formats/gguf.c engine/formats/gguf_value.c
+ *               engine/formats/name_index.c engine/formats/model_file.c
  * fuzz-libraries: -lnettle -lm -lpthread */
 #include <stdbool.h>
 #include <stdint.h>
@@ -183,6 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 struct field {
     size_t offset;
     size_t n_bytes;
+    bool is_place;  // offset of a tensor's data
 };
 
 struct walk {
@@ -202,7 +203,7 @@ static uint64_t walk_number(struct walk *walk, size_t n_bytes)
     }
     memcpy(&value, walk->data + walk->at, n_bytes);
     if (walk->n_fields < FIELDS_MAX)
-        walk->fields[walk->n_fields++] = (struct field){walk->at, n_bytes};
+        walk->fields[walk->n_fields++] = (struct field){walk->at, n_bytes, false};
     walk->at += n_bytes;
     return value;
 }
@@ -246,6 +247,8 @@ static void walk_file(struct walk *walk)
             walk_number(walk, 8);
         walk_number(walk, 4);
         walk_number(walk, 8);
+        if (walk->n_fields)
+            walk->fields[walk->n_fields - 1].is_place = true;
     }
 }
 
@@ -253,7 +256,7 @@ static void walk_file(struct walk *walk)
 static uint64_t hostile_value(uint32_t *random, uint64_t old, uint64_t left)
 {
     uint64_t power = UINT64_C(1) << fuzz_random(random, 64);
-    switch (fuzz_random(random, 12)) {
+    switch (fuzz_random(random, 13)) {
     case 0:
         return 0;
     case 1:
@@ -275,9 +278,43 @@ static uint64_t hostile_value(uint32_t *random, uint64_t old, uint64_t left)
     case 9:
         return 32 * fuzz_random(random, 16);
     case 10:
+        return -(UINT64_C(32) * fuzz_random(random, 64));
+    case 11:
         return -old;
     default:
         return old * (1 + fuzz_random(random, 300));
+    }
+}
+
+/* Two neighbours of eight bytes, mostly dimensions of one tensor, get factors of 2^64 or a little
+ * more: each within its limit, the product a small number once it has wrapped. */
+static void set_wrapping_pair(const struct walk *walk, uint8_t *data, uint32_t *random)
+{
+    uint32_t first = fuzz_random(random, (uint32_t)walk->n_fields);
+    for (size_t i = first; i + 1 < walk->n_fields; i++) {
+        const struct field *a = &walk->fields[i], *b = &walk->fields[i + 1];
+        if (a->n_bytes != 8 || b->n_bytes != 8 || a->offset + 8 != b->offset)
+            continue;
+        uint32_t shift = 24 + fuzz_random(random, 17);
+        uint64_t left = UINT64_C(1) << shift, right = UINT64_C(1) << (64 - shift);
+        if (fuzz_random(random, 2))
+            left >>= fuzz_random(random, 8);
+        memcpy(data + a->offset, &left, 8);
+        memcpy(data + b->offset, &right, 8);
+        return;
+    }
+}
+
+/* A tensor's place from which its end wraps past 2^64 to a place inside the file. */
+static void set_wrapping_place(const struct walk *walk, uint8_t *data, uint32_t *random)
+{
+    uint32_t first = fuzz_random(random, (uint32_t)walk->n_fields);
+    for (size_t i = first; i < walk->n_fields; i++) {
+        uint64_t place = -(uint64_t)(walk->at / 32 * 32 + 32 * fuzz_random(random, 10));
+        if (!walk->fields[i].is_place)
+            continue;
+        memcpy(data + walk->fields[i].offset, &place, 8);
+        return;
     }
 }
 
@@ -289,6 +326,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     walk_file(&walk);
     if (walk.n_fields == 0 || fuzz_random(&random, 3) == 0)
         return fuzz_mutate(data, size, max_size);
+    uint32_t choice = fuzz_random(&random, 12);
+    if (choice < 2) {
+        (choice ? set_wrapping_pair : set_wrapping_place)(&walk, data, &random);
+        return size;
+    }
     for (uint32_t n = 1 + fuzz_random(&random, 3); n > 0; n--) {
         struct field field = walk.fields[fuzz_random(&random, (uint32_t)walk.n_fields)];
         uint64_t old = 0;

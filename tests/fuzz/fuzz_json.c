@@ -5,7 +5,7 @@
  * with wide and with narrow limits; what is accepted, cJSON must accept as well, up to its last
  * byte (numbers of more than 63 characters aside, which cJSON's buffer does not hold).
  *
- * fuzz-sources: engine/base/*.c
+ * fuzz-sources: engine/base
  * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -156,6 +156,20 @@ static void check_case(const struct kernels *tables[CPU_LEVELS], size_t dim, siz
     }
 }
 
+/* Levels without attention code of their own run that of the level below: not checked again. */
+static void drop_repeated_levels(const struct kernels *tables[CPU_LEVELS])
+{
+    for (int level = CPU_LEVELS - 1; level > 0; level--) {
+        const struct kernels *below = tables[level - 1];
+        if (tables[level] && below && tables[level]->attention_tile == below->attention_tile) {
+            printf("%s runs the attention of %s\n", tables[level]->name, below->name);
+            tables[level] = NULL;
+        } else if (tables[level]) {
+            printf("checked: %s\n", tables[level]->name);
+        }
+    }
+}
+
 /* Guards against a specification that is itself poisoned: finite input must give finite output. */
 static void check_finite(size_t n, const float *values, const char *what)
 {
@@ -375,6 +389,7 @@ int main(int argc, char **argv)
 {
     const struct kernels *tables[CPU_LEVELS];
     check_levels(tables);
+    drop_repeated_levels(tables);
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
         bench(tables);
         return 0;

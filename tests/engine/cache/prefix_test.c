@@ -76,6 +76,41 @@ static void more_tenants_than_slots_share_lists_not_names(void **state)
     }
     for (size_t i = 0; i < KV_TENANTS_MAX + 8; i++)
         sequence_free(sequences[i]);
+    for (size_t i = 0; i < 4; i++)
+        block_take(cache, 0);  // evicts all that is cached
+    for (size_t i = 0; i < KV_TENANTS_MAX; i++)
+        assert_int_equal(cache->tenants[i].n_uses, 0);
+    for (int32_t i = 0; i < 4; i++)
+        block_unpin(cache, 0, i);
+    kv_cache_free(cache);
+}
+
+/* Giving contents up steps the generation: when a block is freed, and when it is evicted. */
+static void given_up_blocks_change_their_generation(void **state)
+{
+    (void)state;
+    struct kv_cache *cache = cache_of(1);
+    static const uint8_t ID[32] = {9}, HASH[SHA256_BYTES] = {42};
+    int32_t tokens[KV_TOKENS_PER_BLOCK] = {1};
+    const struct kv_block *block = &cache->pools[0].blocks[0];
+    size_t tenant = tenant_acquire(cache, ID);
+    block_take(cache, 0);
+    uint32_t first = block->generation;
+    kv_cache_k(cache, 0, 0, 0, 0)[3] = 5;
+    block_unpin(cache, 0, 0);
+    assert_int_not_equal(block->generation, first);
+#ifdef WICARA_DEBUG
+    assert_int_equal(kv_cache_k(cache, 0, 0, 0, 0)[3], 0x7e00);
+#endif
+    block_take(cache, 0);
+    prefix_publish(cache, 0, 0, tenant, HASH, tokens);
+    uint32_t second = block->generation;
+    block_unpin(cache, 0, 0);
+    assert_int_equal(block->generation, second);  // cached: the contents live on
+    block_take(cache, 0);
+    assert_int_not_equal(block->generation, second);
+    block_unpin(cache, 0, 0);
+    tenant_release(cache, tenant);
     kv_cache_free(cache);
 }
 
@@ -85,6 +120,7 @@ int main(void)
         cmocka_unit_test(a_collision_never_serves_other_tokens),
         cmocka_unit_test(the_chain_depends_on_every_input),
         cmocka_unit_test(more_tenants_than_slots_share_lists_not_names),
+        cmocka_unit_test(given_up_blocks_change_their_generation),
     };
     return cmocka_run_group_tests_name("cache/prefix", tests, NULL, NULL);
 }

@@ -83,9 +83,9 @@ def reference_logits(model, ids):
 def our_logits(args, ids, index):
     """One sequence through logits_cli: int32 ids in, float32 logits out."""
     source, target = f"{args.work}/ids{index}.bin", f"{args.work}/ours{index}.bin"
-    np.asarray(ids, np.int32).tofile(source)
-    subprocess.run([args.cli, "--model", args.model, "--ids", source, "--out", target,
-                    "--threads", str(args.threads), "--chunk", str(args.chunk)], check=True)
+    np.asarray([1, len(ids), *ids], np.int32).tofile(source)
+    subprocess.run([args.cli, args.model, source, target, f"threads={args.threads}",
+                    f"chunk={args.chunk}"], check=True, stdout=subprocess.DEVNULL)
     return np.fromfile(target, np.float32).reshape(len(ids), -1)
 
 

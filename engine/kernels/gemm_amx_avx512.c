@@ -1,0 +1,341 @@
+/* Products for AMX int8; bits as gemm_scalar.c specifies, because block sums are exact integers
+ * whichever unit adds them up and the float formula is the same.
+ *
+ * One tile instruction multiplies 16 activation rows by a panel of 16 output rows over a block of 32
+ * columns; what is left is the float formula on the 256 sums. On Sapphire Rapids multiplying and
+ * storing a tile take 5 ns each and overlap only if a tile is stored two multiplications later
+ * (6.2 ns a block instead of 9.9), so sums rotate through four tiles and a ring in L1 and the
+ * formula runs three blocks behind, in the shadow of the tile unit. 16 float sums stay in registers
+ * over a slice of K. Measured: 8 rows by 2 panels is slower, because a tile costs the same with 8
+ * rows as with 16.
+ *
+ * Weights are expanded to signed bytes once for a group of rows, activations are packed once for
+ * all panels of the call. Small batches go to gemm_avx512.c. Tile instructions are written as asm:
+ * the compiler's macros do not tell it that they read memory. */
+#include <string.h>
+
+#include "engine/kernels/gemm_avx512.h"
+#include "engine/kernels/kernels_fill.h"
+#include "engine/kernels/pack.h"
+
+enum {
+    AMX_ROWS_MIN = 7,   // below, vpdpbusd straight from the packed nibbles is faster
+    ROWS_MAX = 16,      // of a tile
+    GROUP_TILES = 3,    // tiles of a group of rows
+    SLICE_BLOCKS = 24,  // of K: 12 KiB of expanded quants
+    STORE_LAG = 2,      // multiplications between that of a tile and its store
+    FORMULA_LAG = 3,    // and the float formula on its sums
+    RING = 4,
+};
+
+/* The group's activations, in the order in which they are read. */
+struct packed_rows {
+    _Alignas(64) int8_t q[GROUP_TILES][SLICE_BLOCKS][ROWS_MAX][ACT_BLOCK];
+};
+struct packed_scales {
+    struct {
+        float da[ROWS_MAX];
+        float dsum[ROWS_MAX];  // da * sum
+    } at[GROUP_TILES][SLICE_BLOCKS];
+};
+
+/* One panel's slice: signed quants; d, and the minimums or the sub-scales of Q6_K. */
+struct expanded {
+    _Alignas(64) int8_t quants[SLICE_BLOCKS][8][LINE_BYTES];
+    _Alignas(64) float d[SLICE_BLOCKS][PANEL_ROWS];
+    _Alignas(64) float m[2][SLICE_BLOCKS][PANEL_ROWS];
+};
+
+struct slice_amx {
+    const struct q8_rows *x;
+    size_t n_blocks, b_first, b_last;    // of the whole row; the slice of K
+    size_t first_row, n_rows, tile_rows; // the group and how it is cut
+    struct packed_scales scales;
+};
+
+/* ---- Tiles: 0..3 sums, 4 and 6 activations, 5 and 7 weights. ---- */
+
+struct tile_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+};
+_Static_assert(sizeof(struct tile_config) == 64, "layout of LDTILECFG");
+
+/* Q6_K sums 16 columns at a time, all others 32. */
+static void tiles_configure(bool halves)
+{
+    struct tile_config config = {.palette = 1};
+    uint8_t quads = halves ? 4 : 8;
+    for (size_t i = 0; i < 8; i++) {
+        bool is_weights = i == 5 || i == 7, is_activations = i == 4 || i == 6;
+        config.rows[i] = is_weights ? quads : ROWS_MAX;
+        config.row_bytes[i] = is_activations ? quads * 4 : LINE_BYTES;
+    }
+    __asm__ volatile("ldtilecfg %0" : : "m"(config));
+}
+
+static void tiles_release(void)
+{
+    __asm__ volatile("tilerelease");
+}
+
+#define TILE_MULTIPLY(sums, activations, weights, a, b)                                            \
+    __asm__ volatile("tilezero %%tmm" #sums "\n\t"                                                 \
+                     "tileloadd (%0,%2,1), %%tmm" #activations "\n\t"                              \
+                     "tileloadd (%1,%3,1), %%tmm" #weights "\n\t"                                  \
+                     "tdpbssd %%tmm" #weights ", %%tmm" #activations ", %%tmm" #sums               \
+                     :                                                                             \
+                     : "r"(a), "r"(b), "r"((size_t)ACT_BLOCK), "r"((size_t)LINE_BYTES)             \
+                     : "memory")
+#define TILE_STORE(sums, to)                                                                       \
+    __asm__ volatile("tilestored %%tmm" #sums ", (%0,%1,1)"                                        \
+                     :                                                                             \
+                     : "r"(to), "r"((size_t)LINE_BYTES)                                            \
+                     : "memory")
+
+struct block_sums {
+    _Alignas(64) int32_t at[ROWS_MAX][PANEL_ROWS];
+};
+
+static ALWAYS_INLINE void tile_multiply(size_t unit, const int8_t *a, const int8_t *b)
+{
+    switch (unit % 4) {
+    case 0: TILE_MULTIPLY(0, 4, 5, a, b); break;
+    case 1: TILE_MULTIPLY(1, 6, 7, a, b); break;
+    case 2: TILE_MULTIPLY(2, 4, 5, a, b); break;
+    default: TILE_MULTIPLY(3, 6, 7, a, b); break;
+    }
+}
+
+static ALWAYS_INLINE void tile_store(size_t unit, struct block_sums ring[RING])
+{
+    switch (unit % 4) {
+    case 0: TILE_STORE(0, &ring[0]); break;
+    case 1: TILE_STORE(1, &ring[1]); break;
+    case 2: TILE_STORE(2, &ring[2]); break;
+    default: TILE_STORE(3, &ring[3]); break;
+    }
+}
+
+/* The float formula of block i; Q6_K: `high` is the sums of the block's second half. */
+static ALWAYS_INLINE void add_block(enum dtype dtype, const int n_rows,
+                                    const struct block_sums *sums, const struct block_sums *high,
+                                    const float da[ROWS_MAX], const float dsum[ROWS_MAX],
+                                    const struct expanded *e, size_t i, __m512 acc[ROWS_MAX])
+{
+    const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
+    __m512 d = _mm512_load_ps(e->d[i]), m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    if (has_min || halves)
+        m[0] = _mm512_load_ps(e->m[0][i]);
+    if (halves)
+        m[1] = _mm512_load_ps(e->m[1][i]);
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++) {
+        __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(sums->at[r]));
+        if (halves) {
+            __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(high->at[r]));
+            value = _mm512_fmadd_ps(second, m[1], _mm512_mul_ps(value, m[0]));
+        }
+        acc[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(d, _mm512_set1_ps(da[r])), acc[r]);
+        if (has_min)
+            acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(dsum[r]), acc[r]);
+    }
+}
+
+/* Tile t of the group, n_rows activation rows, by one expanded panel. */
+static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct slice_amx *s,
+                               const struct packed_rows *rows, size_t t, const struct expanded *e,
+                               float *y, size_t y_stride)
+{
+    const bool halves = dtype == DTYPE_Q6_K;
+    const size_t units = halves ? 2 : 1;  // multiplications a block
+    size_t n = (s->b_last - s->b_first) * units;
+    struct block_sums ring[RING];
+    __m512 acc[ROWS_MAX];
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++)
+        acc[r] = s->b_first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (size_t)r * y_stride);
+    for (size_t u = 0; u < n + FORMULA_LAG; u++) {
+        if (u >= STORE_LAG && u < n + STORE_LAG)
+            tile_store(u - STORE_LAG, ring);
+        if (u < n)
+            tile_multiply(u, rows->q[t][u / units][0] + u % units * 16,
+                          e->quants[u / units][u % units * 4]);
+        size_t done = u - FORMULA_LAG;
+        if (u < FORMULA_LAG || (halves && done % 2 == 0))
+            continue;
+        size_t i = done / units;
+        add_block(dtype, n_rows, &ring[i * units % RING], &ring[done % RING],
+                  s->scales.at[t][i].da, s->scales.at[t][i].dsum, e, i, acc);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++)
+        _mm512_storeu_ps(y + (size_t)r * y_stride, acc[r]);
+}
+
+typedef void tile_fn(const struct slice_amx *s, const struct packed_rows *rows, size_t t,
+                     const struct expanded *e, float *y, size_t y_stride);
+
+#define TILE(name, dtype, n_rows)                                                                  \
+    static void tile_##name##_##n_rows(const struct slice_amx *s, const struct packed_rows *rows,  \
+                                       size_t t, const struct expanded *e, float *y,               \
+                                       size_t y_stride)                                            \
+    {                                                                                              \
+        tile(dtype, n_rows, s, rows, t, e, y, y_stride);                                           \
+    }
+#define EACH_HEIGHT(X, name, dtype)                                                                \
+    X(name, dtype, 1) X(name, dtype, 2) X(name, dtype, 3) X(name, dtype, 4)                        \
+    X(name, dtype, 5) X(name, dtype, 6) X(name, dtype, 7) X(name, dtype, 8)                        \
+    X(name, dtype, 9) X(name, dtype, 10) X(name, dtype, 11) X(name, dtype, 12)                     \
+    X(name, dtype, 13) X(name, dtype, 14) X(name, dtype, 15) X(name, dtype, 16)
+#define ENTRY(name, dtype, n_rows) [n_rows] = tile_##name##_##n_rows,
+#define FAMILY(name, dtype)                                                                        \
+    EACH_HEIGHT(TILE, name, dtype)                                                                 \
+    static tile_fn *const tiles_##name[ROWS_MAX + 1] = {EACH_HEIGHT(ENTRY, name, dtype)};
+
+/* From expanded quants only the formula is left of the type. */
+FAMILY(plain, DTYPE_Q8_0)
+FAMILY(min, DTYPE_Q4_1)
+FAMILY(halves, DTYPE_Q6_K)
+
+/* ---- The loops. ---- */
+
+/* Rows past the last one of a tile stay as they are: their sums are computed and not used. */
+static void pack_rows(struct slice_amx *s, struct packed_rows *rows)
+{
+    size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
+    for (size_t row = 0; row < s->n_rows; row++) {
+        size_t t = row / s->tile_rows, r = row % s->tile_rows;
+        const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
+        const float *d = s->x->d + (s->first_row + row) * s->n_blocks + s->b_first;
+        const int32_t *sum = s->x->sum + (s->first_row + row) * s->n_blocks + s->b_first;
+        for (size_t i = 0; i < n; i++) {
+            _mm256_store_si256((__m256i *)rows->q[t][i][r],
+                               _mm256_loadu_si256((const __m256i *)(q + i * ACT_BLOCK)));
+            s->scales.at[t][i].da[r] = d[i];
+            s->scales.at[t][i].dsum[r] = d[i] * (float)((int16_t)sum[i] + (sum[i] >> 16));
+        }
+    }
+}
+
+/* Blocks of the slice as signed bytes and f32 scales; fetches the same of the next panel. */
+static ALWAYS_INLINE void expand(enum dtype dtype, const struct slice_amx *s, const uint8_t *panel,
+                                 size_t panel_bytes, struct expanded *e)
+{
+    const struct panel_layout layout = panel_layout(dtype);
+    const __m512i bias = _mm512_set1_epi8((char)layout.bias);
+    struct super_codes codes;
+    for (size_t b = s->b_first, i = 0; b < s->b_last; b++, i++) {
+        const uint8_t *quants = panel + panel_quants(dtype, b);
+#pragma GCC unroll 8
+        for (size_t line = 0; line < layout.quant_bytes; line += LINE_BYTES)
+            _mm_prefetch((const char *)quants + panel_bytes + line, _MM_HINT_T1);
+        __m512 d, m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+        block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
+        _mm512_store_ps(e->d[i], d);
+        if (layout.has_min || dtype == DTYPE_Q6_K)
+            _mm512_store_ps(e->m[0][i], m[0]);
+        if (dtype == DTYPE_Q6_K)
+            _mm512_store_ps(e->m[1][i], m[1]);
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) {
+            __m512i low, high;
+            quad_pair(dtype, quants, v, &low, &high);
+            if (layout.bias != 0) {
+                low = _mm512_sub_epi8(low, bias);
+                high = _mm512_sub_epi8(high, bias);
+            }
+            _mm512_store_si512(e->quants[i][v], low);
+            _mm512_store_si512(e->quants[i][v + 4], high);
+        }
+    }
+}
+
+/* One group and slice over all panels. */
+static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[ROWS_MAX + 1],
+                                    struct slice_amx *s, struct packed_rows *rows,
+                                    const uint8_t *panels, size_t n_panels, float *y,
+                                    size_t y_stride)
+{
+    struct expanded e;
+    size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
+    for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
+        expand(dtype, s, panels, panel_bytes, &e);
+        for (size_t row = 0, t = 0; row < s->n_rows; row += s->tile_rows, t++) {
+            size_t left = s->n_rows - row;
+            tiles[left < s->tile_rows ? left : s->tile_rows](s, rows, t, &e, y + row * y_stride,
+                                                             y_stride);
+        }
+    }
+}
+
+typedef void slice_fn(struct slice_amx *s, struct packed_rows *rows, const uint8_t *panels,
+                      size_t n_panels, float *y, size_t y_stride);
+
+/* Slices of about equal length, whole super-blocks. */
+static size_t slice_end(size_t b_first, size_t n_blocks, size_t unit)
+{
+    size_t left = (n_blocks - b_first) / unit, most = SLICE_BLOCKS / unit;
+    size_t n_slices = (left + most - 1) / most;
+    return b_first + (left + n_slices - 1) / n_slices * unit;
+}
+
+static void gemm(enum dtype dtype, slice_fn *run, struct packed_rows *rows, const void *panels,
+                 size_t n_panels, const struct q8_rows *x, size_t first_row, size_t n_rows,
+                 float *y, size_t y_stride)
+{
+    struct slice_amx s;
+    s.x = x;
+    s.n_blocks = x->n_cols / ACT_BLOCK;
+    size_t group_rows = GROUP_TILES * ROWS_MAX;
+    tiles_configure(dtype == DTYPE_Q6_K);
+    for (size_t row = 0; row < n_rows; row += group_rows) {
+        s.first_row = first_row + row;
+        s.n_rows = n_rows - row < group_rows ? n_rows - row : group_rows;
+        s.tile_rows = slice_even_rows(s.n_rows, ROWS_MAX);
+        for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
+            s.b_last = slice_end(s.b_first, s.n_blocks, panel_layout(dtype).group_blocks);
+            pack_rows(&s, rows);
+            run(&s, rows, panels, n_panels, y + row * y_stride, y_stride);
+        }
+    }
+    tiles_release();
+}
+
+#define QUANTISED(name, dtype, family)                                                             \
+    static __attribute__((noinline)) void slice_##name(                                            \
+        struct slice_amx *s, struct packed_rows *rows, const uint8_t *panels, size_t n_panels,     \
+        float *y, size_t y_stride)                                                                 \
+    {                                                                                              \
+        run_slice(dtype, tiles_##family, s, rows, panels, n_panels, y, y_stride);                  \
+    }                                                                                              \
+    static void gemm_##name##_amx(const void *panels, size_t n_panels, const struct q8_rows *x,    \
+                                  size_t first_row, size_t n_rows, float *y, size_t y_stride)      \
+    {                                                                                              \
+        struct packed_rows rows;                                                                   \
+        if (n_rows < AMX_ROWS_MIN)                                                                 \
+            gemm_##name##_avx512(panels, n_panels, x, first_row, n_rows, y, y_stride);             \
+        else                                                                                       \
+            gemm(dtype, slice_##name, &rows, panels, n_panels, x, first_row, n_rows, y, y_stride); \
+    }
+QUANTISED(q4_0, DTYPE_Q4_0, plain)
+QUANTISED(q4_1, DTYPE_Q4_1, min)
+QUANTISED(q5_0, DTYPE_Q5_0, plain)
+QUANTISED(q5_1, DTYPE_Q5_1, min)
+QUANTISED(q8_0, DTYPE_Q8_0, plain)
+QUANTISED(q4_k, DTYPE_Q4_K, min)
+QUANTISED(q5_k, DTYPE_Q5_K, min)
+QUANTISED(q6_k, DTYPE_Q6_K, halves)
+
+void kernels_fill_gemm_amx(struct kernels *kernels)
+{
+    kernels->gemm_q4_0 = gemm_q4_0_amx;
+    kernels->gemm_q4_1 = gemm_q4_1_amx;
+    kernels->gemm_q5_0 = gemm_q5_0_amx;
+    kernels->gemm_q5_1 = gemm_q5_1_amx;
+    kernels->gemm_q8_0 = gemm_q8_0_amx;
+    kernels->gemm_q4_k = gemm_q4_k_amx;
+    kernels->gemm_q5_k = gemm_q5_k_amx;
+    kernels->gemm_q6_k = gemm_q6_k_amx;
+}

@@ -1,0 +1,211 @@
+/* Fuzz target: request bodies of chat and text completions, from bytes to a job for the engine.
+ *
+ * The first byte chooses endpoint and strict mode, the rest is the body. Either the body is refused
+ * with a 4xx whose JSON has OpenAI's four keys, or every field of the job is inside its bounds and
+ * says what the body says. The bounds are written down here again, and the body is looked at through
+ * a cJSON tree of our own, so that the parameter table is not judged by itself.
+ *
+ * fuzz-sources: engine/base server/params.c server/json_members.c server/generation_request.c server/chat_request.c server/completion_request.c server/api_error.c
+ * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <string.h>
+
+#include "engine/base/json_scan.h"
+#include "engine/base/mem.h"
+#include "engine/base/utf8.h"
+#include "server/api_error.h"
+#include "server/generation_request.h"
+#include "tests/fuzz/fuzz.h"
+
+static const char model_id[] = "model-a";
+
+static const cJSON *member(const cJSON *root, const char *name)
+{
+    const cJSON *node = cJSON_GetObjectItemCaseSensitive(root, name);
+    return cJSON_IsNull(node) ? NULL : node;
+}
+
+static void check_refusal(const struct error *err)
+{
+    struct buf body;
+    FUZZ_CHECK(err->status != OK);
+    FUZZ_CHECK(err->text[0]);
+    FUZZ_CHECK(utf8_is_valid(err->text, strlen(err->text), NULL));
+    struct api_error error = api_error_from(err);
+    FUZZ_CHECK(error.http_status == 400 || error.http_status == 404);
+    buf_init(&body, 1 << 16);
+    api_error_write(&body, &error);
+    FUZZ_CHECK(!body.failed);
+    struct json_limits limits = {4, 20};
+    FUZZ_CHECK(json_scan(body.bytes, body.n_bytes, &limits, NULL) == OK);
+    cJSON *root = cJSON_Parse(body.bytes);
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(root, "error");
+    FUZZ_CHECK(cJSON_GetArraySize(root) == 1 && cJSON_GetArraySize(object) == 4);
+    FUZZ_CHECK(cJSON_IsString(cJSON_GetObjectItemCaseSensitive(object, "message")));
+    FUZZ_CHECK(cJSON_IsString(cJSON_GetObjectItemCaseSensitive(object, "type")));
+    FUZZ_CHECK(cJSON_HasObjectItem(object, "param") && cJSON_HasObjectItem(object, "code"));
+    cJSON_Delete(root);
+    buf_release(&body);
+}
+
+/* The value that a number must have: the body's, or the default. */
+static double expected(const cJSON *root, const char *name, double fallback)
+{
+    const cJSON *node = member(root, name);
+    FUZZ_CHECK(!node || cJSON_IsNumber(node));
+    return node ? node->valuedouble : fallback;
+}
+
+static bool near_float(float value, double wanted)
+{
+    return value == (float)wanted || (wanted < 1e-6 && value == 1e-6f);
+}
+
+static void check_numbers(const cJSON *root, const struct job_request *job, bool chat)
+{
+    FUZZ_CHECK(job->temperature >= 0 && job->temperature <= 2);
+    FUZZ_CHECK(job->top_p > 0 && job->top_p <= 1);
+    FUZZ_CHECK(job->min_p >= 0 && job->min_p <= 1);
+    FUZZ_CHECK(job->top_k >= 0);
+    FUZZ_CHECK(fabsf(job->presence_penalty) <= 2 && fabsf(job->frequency_penalty) <= 2);
+    FUZZ_CHECK(job->repetition_penalty > 0 && job->repetition_penalty <= 100);
+    FUZZ_CHECK(job->n_choices >= 1 && job->n_choices <= ENGINE_CHOICES_MAX);
+    FUZZ_CHECK(job->top_logprobs >= -1 && job->top_logprobs <= ENGINE_TOP_LOGPROBS_MAX);
+    FUZZ_CHECK(job->max_tokens <= INT32_MAX && (chat || job->max_tokens > 0));
+    FUZZ_CHECK(near_float(job->temperature, expected(root, "temperature", 1)));
+    FUZZ_CHECK(near_float(job->top_p, expected(root, "top_p", 1)));
+    FUZZ_CHECK(near_float(job->min_p, expected(root, "min_p", 0)) || job->min_p < 1e-6);
+    FUZZ_CHECK(job->n_choices == (size_t)expected(root, "n", 1));
+    double max_tokens = expected(root, "max_tokens", chat ? 0 : 16);
+    if (chat)
+        max_tokens = expected(root, "max_completion_tokens", max_tokens);
+    FUZZ_CHECK((double)job->max_tokens == max_tokens);
+}
+
+static void check_lists(const cJSON *root, const struct job_request *job)
+{
+    const cJSON *stop = member(root, "stop");
+    size_t wanted = !stop ? 0 : cJSON_IsString(stop) ? 1 : (size_t)cJSON_GetArraySize(stop);
+    FUZZ_CHECK(job->n_stops == wanted && wanted <= ENGINE_STOPS_MAX);
+    for (size_t i = 0; i < job->n_stops; i++) {
+        size_t n = strlen(job->stops[i]);
+        FUZZ_CHECK(n >= 1 && n <= ENGINE_STOP_BYTES_MAX);
+    }
+    const cJSON *bias = member(root, "logit_bias");
+    FUZZ_CHECK(job->n_logit_bias == (size_t)(bias ? cJSON_GetArraySize(bias) : 0));
+    FUZZ_CHECK(job->n_logit_bias <= ENGINE_LOGIT_BIAS_MAX);
+    for (size_t i = 0; i < job->n_logit_bias; i++) {
+        FUZZ_CHECK(job->logit_bias[i].token >= 0);
+        FUZZ_CHECK(job->logit_bias[i].bias >= -100 && job->logit_bias[i].bias <= 100);
+    }
+    for (size_t i = 0; i < job->n_prompt_tokens; i++)
+        FUZZ_CHECK(job->prompt_tokens[i] >= 0);
+}
+
+/* Compares the seed with its digits in long double, which holds every int64 exactly. */
+static void check_seed(const cJSON *root, const struct job_request *job)
+{
+    const cJSON *seed = member(root, "seed");
+    FUZZ_CHECK(job->has_seed == (seed != NULL));
+    if (seed) {
+        FUZZ_CHECK(seed->valuedouble == (double)(int64_t)job->seed);
+        FUZZ_CHECK(seed->valuedouble >= -0x1p63 && seed->valuedouble <= 0x1p63);
+        FUZZ_CHECK(seed->valuedouble < 0x1p63 || (int64_t)job->seed > INT64_MAX - 1024);
+    }
+}
+
+/* Fields that would change the answer and that nobody honours must not have come this far. */
+static void check_nothing_silent(const cJSON *root, bool chat, const struct buf *ignored)
+{
+    static const char *const refused[] = {"functions",  "guided_json", "audio",    "prediction",
+                                          "suffix",     "grammar",     "best_of",  "mirostat",
+                                          "min_tokens", "modalities",  "verbosity"};
+    static const bool chat_only[] = {true,  false, true,  true, false, false,
+                                     false, false, false, true, true};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        const cJSON *node = member(root, refused[i]);
+        if (!node || (chat_only[i] && !chat) || (chat && strcmp(refused[i], "suffix") == 0))
+            continue;
+        bool nothing = (cJSON_IsArray(node) && cJSON_GetArraySize(node) <= 1) ||
+                       (cJSON_IsNumber(node) && (node->valuedouble == 0 || node->valuedouble == 1)) ||
+                       (cJSON_IsString(node) &&
+                        (!node->valuestring[0] || strcmp(node->valuestring, "medium") == 0));
+        FUZZ_CHECK(nothing);
+    }
+    const cJSON *tools = chat ? member(root, "tools") : NULL, *choice = member(root, "tool_choice");
+    if (tools && cJSON_GetArraySize(tools) > 0) {
+        FUZZ_CHECK(cJSON_IsString(choice) && strcmp(choice->valuestring, "none") == 0);
+        FUZZ_CHECK(strstr(ignored->bytes, "tools"));
+    }
+    for (size_t i = 0; i < ignored->n_bytes; i++)
+        FUZZ_CHECK((unsigned char)ignored->bytes[i] >= 0x20 && (unsigned char)ignored->bytes[i] < 0x7f);
+    FUZZ_CHECK(ignored->n_bytes <= IGNORED_BYTES_MAX);
+}
+
+static void check_messages(const cJSON *root, const struct job_request *job)
+{
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    struct json_limits limits = {REQUEST_DEPTH_MAX, REQUEST_NODES_MAX};
+    FUZZ_CHECK(json_scan(job->messages_json, strlen(job->messages_json), &limits, NULL) == OK);
+    cJSON *list = cJSON_Parse(job->messages_json);
+    FUZZ_CHECK(cJSON_IsArray(list) && cJSON_GetArraySize(list) > 0);
+    FUZZ_CHECK(cJSON_GetArraySize(list) == cJSON_GetArraySize(member(root, "messages")));
+    const cJSON *message, *given = member(root, "messages")->child;
+    cJSON_ArrayForEach(message, list) {
+        const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
+        const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
+        bool known = false;
+        for (size_t i = 0; i < 4; i++)
+            known = known || (cJSON_IsString(role) && strcmp(role->valuestring, roles[i]) == 0);
+        FUZZ_CHECK(known);
+        bool calls = cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(message, "tool_calls"));
+        FUZZ_CHECK(cJSON_IsString(content) || cJSON_IsArray(content) || calls);
+        FUZZ_CHECK(cJSON_Compare(content, cJSON_GetObjectItemCaseSensitive(given, "content"), true) ||
+                   !content || cJSON_IsArray(content));
+        given = given->next;
+    }
+    cJSON_Delete(list);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    bool chat = data[0] & 1, strict = data[0] & 2;
+    char *text = mem_memdup0(data + 1, size - 1);
+    struct generation_request request;
+    struct error err = {OK, "", ""};
+    enum status status =
+        chat ? chat_request_parse(&request, text, size - 1, model_id, strict, &err)
+             : completion_request_parse(&request, text, size - 1, model_id, strict, &err);
+    FUZZ_CHECK(status == err.status);
+    if (status != OK) {
+        check_refusal(&err);
+        mem_free(text);
+        return 0;
+    }
+    cJSON *root = cJSON_Parse(text);
+    FUZZ_CHECK(cJSON_IsObject(root));
+    FUZZ_CHECK(request.job.kind == (chat ? JOB_CHAT : JOB_COMPLETION));
+    check_numbers(root, &request.job, chat);
+    check_lists(root, &request.job);
+    check_seed(root, &request.job);
+    if (!request.ignored.bytes)
+        buf_append_text(&request.ignored, "");
+    check_nothing_silent(root, chat, &request.ignored);
+    FUZZ_CHECK(!strict || request.ignored.n_bytes == 0 || strstr(request.ignored.bytes, "tools") ||
+               strstr(request.ignored.bytes, "stream_options."));
+    if (chat)
+        check_messages(root, &request.job);
+    else
+        FUZZ_CHECK((request.job.prompt != NULL) != (request.job.prompt_tokens != NULL));
+    const cJSON *stream = member(root, "stream");
+    FUZZ_CHECK(request.shape.stream == (stream && cJSON_IsTrue(stream)));
+    FUZZ_CHECK(!request.shape.include_usage || request.shape.stream);
+    FUZZ_CHECK(request.shape.logprobs == (request.job.top_logprobs >= 0));
+    cJSON_Delete(root);
+    generation_request_release(&request);
+    mem_free(text);
+    return 0;
+}
