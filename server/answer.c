@@ -1,7 +1,8 @@
 /* What both shapes of answer share: head, usage, order of the parts; see answer.h.
  *
  * Everything up to "choices" is the same in all chunks of a stream, so it is written once. A chunk
- * then costs a copy of the head and the escaped text: no tree, no allocation in the steady state. */
+ * then costs a copy of the head and the escaped text: no tree, no allocation in the steady state.
+ */
 #include "server/answer.h"
 
 #include <inttypes.h>
@@ -55,8 +56,9 @@ void answer_prepare(struct answer *answer, const char *model_id, const char *fin
              rng_seed_from_system() & UINT64_C(0xffffffff));
     struct buf *head = &answer->head;
     buf_clear(head);
-    buf_printf(head, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":",
-               answer->id, object, clock_unix_s());
+    buf_printf(head,
+               "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", answer->id,
+               object, clock_unix_s());
     buf_append_json(head, model_id, strlen(model_id));
     buf_append_text(head, ",\"system_fingerprint\":");
     buf_append_json(head, fingerprint, strlen(fingerprint));

@@ -17,23 +17,23 @@
 enum { ANSWER_BYTES_MAX = 64 << 20, ANSWER_ID_BYTES = 48 };
 
 struct answer_choice {
-    struct buf text;             // whole answers only
-    struct buf logprobs;         // chat: the items of content; completions: of tokens
-    struct buf token_logprobs;   // completions
-    struct buf top_logprobs;     // completions
-    struct buf text_offset;      // completions
+    struct buf text;            // whole answers only
+    struct buf logprobs;        // chat: the items of content; completions: of tokens
+    struct buf token_logprobs;  // completions
+    struct buf top_logprobs;    // completions
+    struct buf text_offset;     // completions
     struct buf token_ids;
-    size_t n_tokens;             // items in the lists
-    size_t n_characters;         // code points of text so far (completions: text_offset)
+    size_t n_tokens;      // items in the lists
+    size_t n_characters;  // code points of text so far (completions: text_offset)
     bool finished;
     enum finish_reason finish_reason;
-    char *stop;                  // the stop string that matched, NULL = none
+    char *stop;  // the stop string that matched, NULL = none
 };
 
 struct answer {
     struct answer_shape shape;
     char id[ANSWER_ID_BYTES];
-    struct buf head;             // {"id":...,"seed":..., : the same in every chunk
+    struct buf head;  // {"id":...,"seed":..., : the same in every chunk
     struct answer_choice choices[ENGINE_CHOICES_MAX];
 };
 
@@ -63,8 +63,7 @@ void answer_write_usage(struct buf *out, const struct job_event *done);
 /* chat_response.c */
 void chat_write_role_chunk(struct answer *answer, size_t choice, struct buf *out);
 void chat_write_text_chunk(struct answer *answer, const struct job_event *event, struct buf *out);
-void chat_write_finish_chunk(struct answer *answer, const struct job_event *event,
-                             struct buf *out);
+void chat_write_finish_chunk(struct answer *answer, const struct job_event *event, struct buf *out);
 void chat_gather(struct answer *answer, const struct job_event *event);
 void chat_write_choice(struct answer *answer, size_t choice, struct buf *out);
 

@@ -14,12 +14,12 @@
 
 struct api_error {
     int http_status;
-    const char *type;       // "invalid_request_error" ...
-    const char *code;       // NULL = null
-    const char *message;    // borrowed
-    const char *param;      // NULL or "" = null
-    int retry_after_s;      // 0 = no Retry-After
-    size_t prompt_tokens;   // context errors: 0 = not known
+    const char *type;      // "invalid_request_error" ...
+    const char *code;      // NULL = null
+    const char *message;   // borrowed
+    const char *param;     // NULL or "" = null
+    int retry_after_s;     // 0 = no Retry-After
+    size_t prompt_tokens;  // context errors: 0 = not known
     size_t ctx_size;
 };
 

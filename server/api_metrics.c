@@ -1,6 +1,7 @@
-/* GET /metrics: Prometheus text format 0.0.4. The engine's figures under vLLM's names, which routers,
- * dashboards and autoscalers know, and our own under wicara_. One label, the model: never a request,
- * a user or a prompt. Source: Prometheus exposition formats; reference ecosystem.md section 3.3. */
+/* GET /metrics: Prometheus text format 0.0.4. The engine's figures under vLLM's names, which
+ * routers, dashboards and autoscalers know, and our own under wicara_. One label, the model: never
+ * a request, a user or a prompt. Source: Prometheus exposition formats; reference ecosystem.md
+ * section 3.3. */
 #include "server/route.h"
 
 #include <inttypes.h>
@@ -47,13 +48,13 @@ static void histogram(struct page *page, const char *name, const char *help,
         buf_printf(&page->out, "\"} %" PRIu64 "\n", n);
     }
     buf_printf(&page->out, "%s_sum{%s} %.9g\n%s_count{%s} %" PRIu64 "\n", name, page->label.bytes,
-               atomic_load_explicit(&histogram->sum, memory_order_relaxed), name,
-               page->label.bytes, n);
+               atomic_load_explicit(&histogram->sum, memory_order_relaxed), name, page->label.bytes,
+               n);
 }
 
 static void write_engine(struct page *page, const struct engine_metrics *m)
 {
-    size_t used = m->kv_blocks - m->kv_blocks_free - m->kv_blocks_cached;
+    size_t used = m->kv_blocks - m->kv_blocks_free;  // a cached block that nobody uses is free
     gauge(page, "vllm:num_requests_running", "Requests being computed.", (double)m->jobs_running);
     gauge(page, "vllm:num_requests_waiting", "Requests waiting for admission.",
           (double)m->jobs_waiting);
@@ -69,8 +70,8 @@ static void write_engine(struct page *page, const struct engine_metrics *m)
             m->preemptions);
     const char *name = "vllm:request_success_total";
     head(page, name, "counter", "Requests finished, by reason.");
-    buf_printf(&page->out, "%s{%s,finished_reason=\"stop\"} %" PRIu64 "\n", name,
-               page->label.bytes, m->finished_stop);
+    buf_printf(&page->out, "%s{%s,finished_reason=\"stop\"} %" PRIu64 "\n", name, page->label.bytes,
+               m->finished_stop);
     buf_printf(&page->out, "%s{%s,finished_reason=\"length\"} %" PRIu64 "\n", name,
                page->label.bytes, m->finished_length);
     buf_printf(&page->out, "%s{%s,finished_reason=\"abort\"} %" PRIu64 "\n", name,
@@ -83,11 +84,9 @@ static void write_engine(struct page *page, const struct engine_metrics *m)
               m->inter_token_s);
     histogram(page, "vllm:e2e_request_latency_seconds", "Arrival to last token.", m->e2e_s);
     histogram(page, "vllm:request_queue_time_seconds", "Arrival to admission.", m->queue_s);
-    histogram(page, "vllm:request_prefill_time_seconds", "Admission to first token.",
-              m->prefill_s);
+    histogram(page, "vllm:request_prefill_time_seconds", "Admission to first token.", m->prefill_s);
     histogram(page, "vllm:request_decode_time_seconds", "First token to last token.", m->decode_s);
-    histogram(page, "vllm:request_prompt_tokens", "Prompt tokens of a request.",
-              m->prompt_length);
+    histogram(page, "vllm:request_prompt_tokens", "Prompt tokens of a request.", m->prompt_length);
     histogram(page, "vllm:request_generation_tokens", "Generated tokens of a request.",
               m->generation_length);
     histogram(page, "vllm:iteration_tokens_total", "Rows of a step.", m->step_rows);
@@ -98,16 +97,17 @@ static void write_engine(struct page *page, const struct engine_metrics *m)
     counter(page, "wicara_decode_rows_total", "Decode rows computed.", m->decode_rows);
     counter(page, "wicara_prefill_rows_total", "Prefill rows computed.", m->prefill_rows);
     gauge(page, "wicara_kv_blocks", "KV blocks in the pool.", (double)m->kv_blocks);
-    gauge(page, "wicara_kv_blocks_free", "KV blocks that hold nothing.",
+    gauge(page, "wicara_kv_blocks_free", "KV blocks that a request could take.",
           (double)m->kv_blocks_free);
-    gauge(page, "wicara_kv_blocks_cached", "KV blocks kept for reuse by the prefix cache.",
+    gauge(page, "wicara_kv_blocks_cached", "Free KV blocks that the prefix cache still knows.",
           (double)m->kv_blocks_cached);
 }
 
 static void write_info(struct page *page, const struct engine_info *info)
 {
     head(page, "vllm:cache_config_info", "gauge", "Shape of the KV cache.");
-    buf_printf(&page->out, "vllm:cache_config_info{%s,block_size=\"%zu\",num_gpu_blocks=\"%zu\"} 1\n",
+    buf_printf(&page->out,
+               "vllm:cache_config_info{%s,block_size=\"%zu\",num_gpu_blocks=\"%zu\"} 1\n",
                page->label.bytes, info->kv_block_tokens, info->kv_blocks);
     gauge(page, "wicara_weight_bytes", "Memory of the weights.", (double)info->weight_bytes);
     gauge(page, "wicara_kv_bytes", "Memory of the KV pool.", (double)info->kv_bytes);

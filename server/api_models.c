@@ -1,5 +1,5 @@
-/* GET /v1/models, /v1/models/{id}, /props, /version: what is served here. The list is answered while
- * the model still loads, because clients use it to check the connection. */
+/* GET /v1/models, /v1/models/{id}, /props, /version: what is served here. The list is answered
+ * while the model still loads, because clients use it to check the connection. */
 #include "server/route.h"
 
 #include <inttypes.h>
@@ -14,8 +14,9 @@ static void write_model(struct app *app, struct buf *out)
                app->start_unix_s);
     if (engine_state(app->engine) == ENGINE_READY || engine_state(app->engine) == ENGINE_DRAINING) {
         const struct engine_info *info = engine_info(app->engine);
-        buf_printf(out, ",\"max_model_len\":%zu,\"meta\":{\"n_params\":%" PRIu64
-                        ",\"n_vocab\":%zu,\"n_ctx_train\":%zu,\"size\":%zu,\"architecture\":",
+        buf_printf(out,
+                   ",\"max_model_len\":%zu,\"meta\":{\"n_params\":%" PRIu64
+                   ",\"n_vocab\":%zu,\"n_ctx_train\":%zu,\"size\":%zu,\"architecture\":",
                    info->ctx_size, info->n_parameters, info->n_vocab, info->ctx_train,
                    info->weight_bytes);
         buf_append_json(out, info->architecture, strlen(info->architecture));
@@ -41,9 +42,8 @@ void api_model(struct request *request, struct http_exchange *exchange)
     if (strcmp(request->argument, request->app->model_id) != 0 &&
         strcmp(request->argument, "default") != 0) {
         struct error err = {OK, "", ""};
-        enum status status =
-            error_set_param(&err, ERR_NOT_FOUND, "model", "The model '%.100s' does not exist",
-                            request->argument);
+        enum status status = error_set_param(
+            &err, ERR_NOT_FOUND, "model", "The model '%.100s' does not exist", request->argument);
         (void)status;
         reply_failure(request, exchange, &err);
         return;

@@ -103,8 +103,8 @@ static void text_release(void *state)
 }
 static const struct http_work text_work_vtable = {text_wake, text_fill, text_cancel, text_release};
 
-static void start(struct request *request, struct http_exchange *exchange,
-                  struct job_request *job, bool with_pieces)
+static void start(struct request *request, struct http_exchange *exchange, struct job_request *job,
+                  bool with_pieces)
 {
     struct error err = {OK, "", ""};
     struct text_work *work = mem_calloc(1, sizeof *work);
@@ -166,8 +166,8 @@ static enum status read_tokenize(const cJSON *root, struct job_request *job, boo
     return status;
 }
 
-static enum status read_detokenize(const cJSON *root, struct job_request *job,
-                                   struct arena *arena, struct error *err)
+static enum status read_detokenize(const cJSON *root, struct job_request *job, struct arena *arena,
+                                   struct error *err)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "tokens");
     if (!cJSON_IsArray(list)) {
@@ -179,7 +179,8 @@ static enum status read_detokenize(const cJSON *root, struct job_request *job,
     if (!tokens)
         return error_set(err, ERR_MEMORY, "no memory for the tokens");
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
         if (id < 0 || id > INT32_MAX || id != (double)(int32_t)id) {
             return error_set_param(err, ERR_INVALID, "tokens", "'tokens[%zu]' is not a token id",

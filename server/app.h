@@ -22,18 +22,18 @@ struct app {
     struct key_limits key_limits;
     const char *model_id;
     int64_t start_unix_s;
-    atomic_bool draining;        // SIGTERM came: new work is refused
-    int web_dir_fd;              // --web-dir, -1 = the embedded page
+    atomic_bool draining;  // SIGTERM came: new work is refused
+    int web_dir_fd;        // --web-dir, -1 = the embedded page
 };
 
 /* What routing learned about a request; the exchange's user pointer. */
 struct request {
     struct app *app;
     const struct route *route;
-    const char *argument;                 // rest of the path behind a prefix route
-    char id[72];                          // X-Request-Id
+    const char *argument;  // rest of the path behind a prefix route
+    char id[72];           // X-Request-Id
     uint8_t tenant[SHA256_BYTES];
-    int key;                              // index of the API key, 0 without keys
+    int key;                                  // index of the API key, 0 without keys
     size_t prompt_tokens, completion_tokens;  // for the access log
 };
 

@@ -19,16 +19,16 @@ struct auth {
     size_t n_keys;                     // 0 = everybody may come in
 };
 
-/* keys: one or several, separated by commas; NULL = none. path: a file with one key a line, # starts a
- * comment; NULL = none. Errors: ERR_INVALID, ERR_IO, ERR_MEMORY. */
+/* keys: one or several, separated by commas; NULL = none. path: a file with one key a line, #
+ * starts a comment; NULL = none. Errors: ERR_INVALID, ERR_IO, ERR_MEMORY. */
 enum status auth_init(struct auth *auth, const char *keys, const char *path,
                       struct error *err) MUST_CHECK;
 void auth_release(struct auth *auth);
 
 enum { AUTH_NO_KEY = -1, AUTH_BAD_KEY = -2 };
 
-/* authorization: value of the header of that name, x_api_key likewise; both may be NULL. Returns the
- * key's index with its digest in tenant, 0 and zeros when no keys are set up, or AUTH_*. */
+/* authorization: value of the header of that name, x_api_key likewise; both may be NULL. Returns
+ * the key's index with its digest in tenant, 0 and zeros when no keys are set up, or AUTH_*. */
 int auth_check(const struct auth *auth, const char *authorization, const char *x_api_key,
                uint8_t tenant[SHA256_BYTES]);
 

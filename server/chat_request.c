@@ -1,8 +1,8 @@
 /* The body of POST /v1/chat/completions beyond the table: messages, tools, template variables.
  *
- * The conversation goes to the engine as the client's own JSON text, so that numbers in tool schemas
- * and arguments keep their spelling; the tree is only looked at. Reference: OpenAI's chat reference;
- * api.md section 1.10 lists the malformed cases.
+ * The conversation goes to the engine as the client's own JSON text, so that numbers in tool
+ * schemas and arguments keep their spelling; the tree is only looked at. Reference: OpenAI's chat
+ * reference; api.md section 1.10 lists the malformed cases.
  *
  * Tools: there is no reply parser yet, so a request that lets the model call tools is refused. With
  * tool_choice "none" the tools are left out of the prompt (the model cannot call what it does not
@@ -34,13 +34,14 @@ static enum status check_parts(const cJSON *parts, size_t message, struct error 
         snprintf(path, sizeof path, "messages[%zu].content", message);
         return error_set_param(err, ERR_INVALID, path, "'%s' must not be an empty array", path);
     }
-    cJSON_ArrayForEach(part, parts) {
+    cJSON_ArrayForEach(part, parts)
+    {
         char path[ERROR_PARAM_BYTES];
         snprintf(path, sizeof path, "messages[%zu].content[%zu]", message, i++);
         const char *type = cJSON_IsObject(part) ? string_member(part, "type") : NULL;
         if (!type) {
-            return error_set_param(err, ERR_INVALID, path,
-                                   "'%s' must be an object with a 'type'", path);
+            return error_set_param(err, ERR_INVALID, path, "'%s' must be an object with a 'type'",
+                                   path);
         }
         if (strcmp(type, "text") != 0) {
             return error_set_param(err, ERR_UNSUPPORTED, path,
@@ -62,7 +63,8 @@ static enum status check_tool_calls(const cJSON *calls, size_t message, struct e
         return error_set_param(err, ERR_INVALID, path, "'%s' must be a non-empty array", path);
     size_t i = 0;
     const cJSON *call;
-    cJSON_ArrayForEach(call, calls) {
+    cJSON_ArrayForEach(call, calls)
+    {
         snprintf(path, sizeof path, "messages[%zu].tool_calls[%zu]", message, i++);
         const cJSON *function = cJSON_GetObjectItemCaseSensitive(call, "function");
         if (!cJSON_IsObject(call) || !cJSON_IsObject(function) ||
@@ -95,8 +97,7 @@ static enum status check_content(const cJSON *message, size_t i, bool may_be_abs
                            "'%s' must be a string or an array of content parts", path);
 }
 
-static enum status check_message(const cJSON *message, size_t i, bool *developer,
-                                 struct error *err)
+static enum status check_message(const cJSON *message, size_t i, bool *developer, struct error *err)
 {
     char path[ERROR_PARAM_BYTES];
     snprintf(path, sizeof path, "messages[%zu]", i);
@@ -123,8 +124,8 @@ static enum status check_message(const cJSON *message, size_t i, bool *developer
     bool calls = is_given(message, "tool_calls");
     if (calls && !assistant) {
         snprintf(path, sizeof path, "messages[%zu].tool_calls", i);
-        return error_set_param(err, ERR_INVALID, path,
-                               "'%s' belongs to the role assistant only", path);
+        return error_set_param(err, ERR_INVALID, path, "'%s' belongs to the role assistant only",
+                               path);
     }
     if (calls) {
         const cJSON *node = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
@@ -136,14 +137,16 @@ static enum status check_message(const cJSON *message, size_t i, bool *developer
 }
 
 /* One message again with its role "developer" as "system"; other members as they were written. */
-static void write_system_message(struct buf *out, const cJSON *message, const struct json_span *text)
+static void write_system_message(struct buf *out, const cJSON *message,
+                                 const struct json_span *text)
 {
     struct json_cursor cursor;
     struct json_span name, value;
     json_cursor_init(&cursor, text->text, text->n_bytes);
     buf_append_char(out, '{');
     const cJSON *node;
-    cJSON_ArrayForEach(node, message) {
+    cJSON_ArrayForEach(node, message)
+    {
         if (!json_cursor_next(&cursor, &name, &value))
             break;
         if (node != message->child)
@@ -169,7 +172,8 @@ static enum status rewrite_developer(const struct param_value *messages, struct 
     json_cursor_init(&cursor, messages->span.text, messages->span.n_bytes);
     buf_append_char(&text, '[');
     const cJSON *message;
-    cJSON_ArrayForEach(message, messages->node) {
+    cJSON_ArrayForEach(message, messages->node)
+    {
         if (!json_cursor_next(&cursor, NULL, &span))
             break;
         if (message != messages->node->child)
@@ -191,8 +195,8 @@ static enum status rewrite_developer(const struct param_value *messages, struct 
     return status;
 }
 
-static enum status copy_span(const struct param_value *value, struct arena *arena,
-                             const char **out, struct error *err)
+static enum status copy_span(const struct param_value *value, struct arena *arena, const char **out,
+                             struct error *err)
 {
     *out = arena_memdup0(arena, value->span.text, value->span.n_bytes);
     return *out ? OK : error_set(err, ERR_MEMORY, "no memory for the request");
@@ -208,7 +212,8 @@ enum status chat_messages_check(const struct param_value *messages, struct arena
     size_t n = 0;
     bool developer = false;
     const cJSON *message;
-    cJSON_ArrayForEach(message, messages->node) {
+    cJSON_ArrayForEach(message, messages->node)
+    {
         if (n == REQUEST_MESSAGES_MAX) {
             return error_set_param(err, ERR_INVALID, "messages", "more than %d messages",
                                    REQUEST_MESSAGES_MAX);
@@ -223,12 +228,13 @@ enum status chat_messages_check(const struct param_value *messages, struct arena
                      : copy_span(messages, arena, out, err);
 }
 
-enum status chat_tools_check(const struct param_value *tools, struct arena *arena,
-                             const char **out, struct error *err)
+enum status chat_tools_check(const struct param_value *tools, struct arena *arena, const char **out,
+                             struct error *err)
 {
     size_t n = 0;
     const cJSON *tool;
-    cJSON_ArrayForEach(tool, tools->node) {
+    cJSON_ArrayForEach(tool, tools->node)
+    {
         char path[ERROR_PARAM_BYTES];
         snprintf(path, sizeof path, "tools[%zu]", n);
         if (n++ == REQUEST_TOOLS_MAX)
@@ -254,7 +260,8 @@ enum status chat_variables_check(const struct param_value *variables, struct are
                                            "bos_token",    "eos_token", "raise_exception",
                                            "strftime_now", "documents", "chat_template"};
     const cJSON *node;
-    cJSON_ArrayForEach(node, variables->node) {
+    cJSON_ArrayForEach(node, variables->node)
+    {
         for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
             if (strcmp(node->string, reserved[i]) == 0) {
                 return error_set_param(err, ERR_INVALID, "chat_template_kwargs",
@@ -308,12 +315,11 @@ static enum status read_logprobs(struct generation_request *request, struct erro
     return OK;
 }
 
-enum status chat_request_parse(struct generation_request *request, const char *text,
-                               size_t n_bytes, const char *model_id, bool strict,
-                               struct error *err)
+enum status chat_request_parse(struct generation_request *request, const char *text, size_t n_bytes,
+                               const char *model_id, bool strict, struct error *err)
 {
-    enum status status = generation_request_begin(request, ENDPOINT_CHAT, text, n_bytes, model_id,
-                                                  strict, err);
+    enum status status =
+        generation_request_begin(request, ENDPOINT_CHAT, text, n_bytes, model_id, strict, err);
     const struct params *params = &request->params;
     struct job_request *job = &request->job;
     if (status == OK)

@@ -14,8 +14,8 @@ enum status chat_messages_check(const struct param_value *messages, struct arena
                                 const char **out, struct error *err) MUST_CHECK;
 
 /* Function tools only; *out is the client's own text. */
-enum status chat_tools_check(const struct param_value *tools, struct arena *arena,
-                             const char **out, struct error *err) MUST_CHECK;
+enum status chat_tools_check(const struct param_value *tools, struct arena *arena, const char **out,
+                             struct error *err) MUST_CHECK;
 
 /* An object that does not shadow what the template gets from us. */
 enum status chat_variables_check(const struct param_value *variables, struct arena *arena,

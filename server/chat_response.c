@@ -65,8 +65,7 @@ void chat_write_text_chunk(struct answer *answer, const struct job_event *event,
     buf_append_text(out, ",\"finish_reason\":null}");
 }
 
-void chat_write_finish_chunk(struct answer *answer, const struct job_event *event,
-                             struct buf *out)
+void chat_write_finish_chunk(struct answer *answer, const struct job_event *event, struct buf *out)
 {
     (void)answer;
     buf_printf(out,

@@ -16,7 +16,8 @@ static enum status read_token_prompt(struct generation_request *request, const c
         return error_set(err, ERR_MEMORY, "no memory for the prompt");
     size_t n = 0;
     const cJSON *item;
-    cJSON_ArrayForEach(item, array) {
+    cJSON_ArrayForEach(item, array)
+    {
         double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
         if (id < 0 || id > INT32_MAX || id != (double)(int32_t)id) {
             return error_set_param(err, ERR_INVALID, "prompt",

@@ -123,7 +123,8 @@ void completion_write_finish_chunk(struct answer *answer, const struct job_event
                                    struct buf *out)
 {
     (void)answer;
-    buf_printf(out, "{\"index\":%" PRIu32 ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"",
+    buf_printf(out,
+               "{\"index\":%" PRIu32 ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"",
                event->choice, answer_finish_name(event->finish_reason));
     if (event->stop) {
         buf_append_text(out, ",\"stop_reason\":");

@@ -1,9 +1,10 @@
 /* Chat and completion jobs as waiting work of an exchange; see generation.h.
  *
  * The head of a streamed reply goes out when every 4xx is decided and the first text (or a ping) is
- * due: an error before that is a plain HTTP error, later it is an error event, after which the stream
- * ends without [DONE], so that a cut answer never looks whole. Back-pressure: events are only taken
- * while there is room in the socket's buffer; a job whose events nobody takes pauses itself. */
+ * due: an error before that is a plain HTTP error, later it is an error event, after which the
+ * stream ends without [DONE], so that a cut answer never looks whole. Back-pressure: events are
+ * only taken while there is room in the socket's buffer; a job whose events nobody takes pauses
+ * itself. */
 #include "server/generation.h"
 
 #include <stdatomic.h>
@@ -15,13 +16,13 @@
 
 struct generation {
     struct app *app;
-    struct request *request;     // valid while the exchange is
+    struct request *request;  // valid while the exchange is
     struct job *job;
     struct answer answer;
-    struct buf first;            // stream: what was ready before the head went out
-    struct buf body;             // whole answer
-    bool prepared;               // EVENT_PREPARED was seen
-    bool ended;                  // the last event was seen
+    struct buf first;  // stream: what was ready before the head went out
+    struct buf body;   // whole answer
+    bool prepared;     // EVENT_PREPARED was seen
+    bool ended;        // the last event was seen
     int key;
 };
 
@@ -71,8 +72,7 @@ static void prepare(struct generation *generation, const struct job_event *event
     const struct engine_info *info = engine_info(generation->app->engine);
     generation->prepared = true;
     generation->request->prompt_tokens = event->prompt_tokens;
-    answer_prepare(&generation->answer, generation->app->model_id, info->fingerprint,
-                   event->seed);
+    answer_prepare(&generation->answer, generation->app->model_id, info->fingerprint, event->seed);
 }
 
 static void start_stream(struct generation *generation, struct http_exchange *exchange)
@@ -203,8 +203,8 @@ void generation_start(struct request *request, struct http_exchange *exchange,
     struct app *app = request->app;
     struct error err = {OK, "", ""};
     if (!key_limits_enter(&app->key_limits, request->key)) {
-        struct api_error error = api_error_http(
-            429, "this API key has as many requests in flight as it may");
+        struct api_error error =
+            api_error_http(429, "this API key has as many requests in flight as it may");
         reply_error(request, exchange, &error);
         return;
     }

@@ -1,4 +1,5 @@
-/* A job of the engine behind an exchange: from a validated request to the last byte of its answer. */
+/* A job of the engine behind an exchange: from a validated request to the last byte of its answer.
+ */
 #ifndef WICARA_SERVER_GENERATION_H
 #define WICARA_SERVER_GENERATION_H
 

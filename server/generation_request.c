@@ -1,6 +1,6 @@
 /* What chat and completion requests share: the table's numbers, model, stop, seed, logit_bias and
- * stream_options into a job_request. Integers that must be exact (seed, token ids) are read from the
- * text, because a double loses them above 2^53. */
+ * stream_options into a job_request. Integers that must be exact (seed, token ids) are read from
+ * the text, because a double loses them above 2^53. */
 #include "server/generation_request.h"
 
 #include <cjson/cJSON.h>
@@ -56,7 +56,8 @@ static enum status read_stream_options(struct generation_request *request, struc
         return error_set_param(err, ERR_INVALID, "stream_options",
                                "'stream_options' is only allowed with 'stream': true");
     }
-    cJSON_ArrayForEach(option, params->stream_options.node) {
+    cJSON_ArrayForEach(option, params->stream_options.node)
+    {
         if (cJSON_IsNull(option))
             continue;
         char path[ERROR_PARAM_BYTES];
@@ -123,7 +124,8 @@ static enum status read_logit_bias(struct generation_request *request, struct er
         return error_set(err, ERR_MEMORY, "no memory for logit_bias");
     size_t n = 0;
     const cJSON *item;
-    cJSON_ArrayForEach(item, node) {
+    cJSON_ArrayForEach(item, node)
+    {
         int64_t id = -1;
         struct json_span key = {item->string, strlen(item->string)};
         if (!int64_from_span(&key, &id) || id < 0 || id > INT32_MAX) {
@@ -131,10 +133,9 @@ static enum status read_logit_bias(struct generation_request *request, struct er
                                    "'%.40s' in 'logit_bias' is not a token id", item->string);
         }
         if (!cJSON_IsNumber(item) || item->valuedouble < -100 || item->valuedouble > 100) {
-            return error_set_param(err, ERR_INVALID, "logit_bias",
-                                   "'logit_bias': the bias of token %" PRId64
-                                   " must be a number in -100..100",
-                                   id);
+            return error_set_param(
+                err, ERR_INVALID, "logit_bias",
+                "'logit_bias': the bias of token %" PRId64 " must be a number in -100..100", id);
         }
         list[n++] = (struct job_logit_bias){(int32_t)id, (float)item->valuedouble};
     }
@@ -195,8 +196,8 @@ enum status generation_request_begin(struct generation_request *request, enum en
     request->shape.endpoint = endpoint;
     enum status status = request_body_parse(&request->body, text, n_bytes, err);
     if (status == OK) {
-        status = params_parse(endpoint, &request->body, strict, &request->params,
-                              &request->ignored, err);
+        status = params_parse(endpoint, &request->body, strict, &request->params, &request->ignored,
+                              err);
     }
     if (status == OK)
         status = read_model(&request->params.model, model_id, err);

@@ -1,7 +1,8 @@
 /* A validated chat or completion request: what the engine needs, and how the answer is to look.
  *
  * Everything it points to lives in its arena or in the body's text, so it is valid while both are;
- * engine_submit() copies what the job needs, and `shape` is all that the answer needs afterwards. */
+ * engine_submit() copies what the job needs, and `shape` is all that the answer needs afterwards.
+ */
 #ifndef WICARA_SERVER_GENERATION_REQUEST_H
 #define WICARA_SERVER_GENERATION_REQUEST_H
 
@@ -22,7 +23,7 @@ struct answer_shape {
     bool stream;
     bool include_usage;
     bool return_token_ids;
-    bool logprobs;      // chat: logprobs.content; completions: the legacy lists
+    bool logprobs;  // chat: logprobs.content; completions: the legacy lists
     size_t n_choices;
 };
 
@@ -32,15 +33,14 @@ struct generation_request {
     struct params params;
     struct job_request job;
     struct answer_shape shape;
-    struct buf ignored;      // value of x-ignored-params, "" when all was honoured
+    struct buf ignored;  // value of x-ignored-params, "" when all was honoured
 };
 
 /* Both parse and check a whole body. model_id: the loaded model's; a request for another one is
  * ERR_NOT_FOUND. strict: unknown and ignored fields are errors. On failure the request is released.
  * Errors: ERR_INVALID, ERR_UNSUPPORTED, ERR_NOT_FOUND with err->param; ERR_MEMORY. */
-enum status chat_request_parse(struct generation_request *request, const char *text,
-                               size_t n_bytes, const char *model_id, bool strict,
-                               struct error *err) MUST_CHECK;
+enum status chat_request_parse(struct generation_request *request, const char *text, size_t n_bytes,
+                               const char *model_id, bool strict, struct error *err) MUST_CHECK;
 enum status completion_request_parse(struct generation_request *request, const char *text,
                                      size_t n_bytes, const char *model_id, bool strict,
                                      struct error *err) MUST_CHECK;

@@ -2,9 +2,10 @@
  *
  * The life of an exchange: on_uri (request line seen: exchange made) > on_access, first call (head
  * complete: header gate, on_head) > on_access per body part > on_access, last call (on_request) >
- * suspended while it waits, on_access again after each wake-up > reply queued > on_read per piece of
- * a stream > on_completed. Replies go out from on_access only, because libmicrohttpd takes none in
- * the middle of an upload; a body that will be refused anyway is read to its end first, up to a cap.
+ * suspended while it waits, on_access again after each wake-up > reply queued > on_read per piece
+ * of a stream > on_completed. Replies go out from on_access only, because libmicrohttpd takes none
+ * in the middle of an upload; a body that will be refused anyway is read to its end first, up to a
+ * cap.
  *
  * Suspend and wake: on_access and on_read look at `woken` under the watcher's mutex before they
  * suspend, and the watcher resumes under it, so no wake-up is lost and nothing is resumed that is
@@ -38,7 +39,7 @@ struct http_server {
     struct http_handlers handlers;
     struct http_watch watch;
     struct MHD_Daemon *daemon;
-    _Atomic size_t body_bytes;       // of all requests in flight
+    _Atomic size_t body_bytes;  // of all requests in flight
     _Atomic uint64_t replies[6];
 };
 
@@ -47,7 +48,7 @@ struct http_exchange {
     struct http_conn *conn;
     struct MHD_Connection *mhd;
     atomic_uint holds;
-    struct arena arena;              // target, header copies
+    struct arena arena;  // target, header copies
     const char *target;
     const char *method;
     struct http_gate_result gate;
@@ -56,11 +57,11 @@ struct http_exchange {
     int64_t start_ns;
 
     struct buf body;
-    size_t body_received;            // also of a body that is only drained
-    int refuse_status;               // body too large or no memory: decided while it is read
+    size_t body_received;  // also of a body that is only drained
+    int refuse_status;     // body too large or no memory: decided while it is read
     const char *refuse_why;
 
-    int http_status;                 // of the reply, 0 = none yet
+    int http_status;  // of the reply, 0 = none yet
     const char *content_type;
     const char *header_names[REPLY_HEADERS_MAX], *header_values[REPLY_HEADERS_MAX];
     size_t n_headers;
@@ -68,13 +69,13 @@ struct http_exchange {
     struct buf reply;
     const void *static_bytes;
     size_t static_n_bytes;
-    bool queued;                     // the reply was given to libmicrohttpd
+    bool queued;  // the reply was given to libmicrohttpd
 
     const struct http_work *work;
     void *state;
     bool streaming;
     bool stream_ended;
-    struct buf out;                  // stream: bytes not yet taken
+    struct buf out;  // stream: bytes not yet taken
     size_t out_sent;
 };
 
@@ -286,8 +287,7 @@ static enum MHD_Result queue_reply(struct http_exchange *exchange)
     if (exchange->content_type)
         MHD_add_response_header(response, "Content-Type", exchange->content_type);
     for (size_t i = 0; i < exchange->n_headers; i++) {
-        MHD_add_response_header(response, exchange->header_names[i],
-                                exchange->header_values[i]);
+        MHD_add_response_header(response, exchange->header_names[i], exchange->header_values[i]);
     }
     pthread_mutex_lock(&conn->watch->mutex);
     conn->n_requests++;
@@ -435,8 +435,8 @@ static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const ch
     (void)kind;
     struct field_list *list = context;
     if (list->n_fields <= HTTP_FIELDS_MAX) {
-        list->fields[list->n_fields++] = (struct http_field){
-            name, name_bytes, value ? value : "", value ? value_bytes : 0};
+        list->fields[list->n_fields++] =
+            (struct http_field){name, name_bytes, value ? value : "", value ? value_bytes : 0};
     }
     return MHD_YES;
 }
@@ -484,8 +484,7 @@ static enum MHD_Result head_complete(struct http_exchange *exchange, const char 
     return queue_reply(exchange);
 }
 
-static enum MHD_Result body_part(struct http_exchange *exchange, const char *bytes,
-                                 size_t n_bytes)
+static enum MHD_Result body_part(struct http_exchange *exchange, const char *bytes, size_t n_bytes)
 {
     struct http_server *server = exchange->server;
     size_t bytes_max = server->settings.body_bytes_max;
@@ -494,8 +493,7 @@ static enum MHD_Result body_part(struct http_exchange *exchange, const char *byt
         return MHD_NO;
     if (exchange->gate.chunked) {
         set_phase(exchange->conn, CONN_BODY,
-                  server->settings.body_ms -
-                      (clock_ns() - exchange->start_ns) / ns_per_ms +
+                  server->settings.body_ms - (clock_ns() - exchange->start_ns) / ns_per_ms +
                       (int64_t)(exchange->body_received >> 16) * 1000);
     }
     if (exchange->refuse_status != 0)
@@ -543,9 +541,9 @@ static enum MHD_Result advance(struct http_exchange *exchange)
     }
 }
 
-static enum MHD_Result on_access(void *context, struct MHD_Connection *connection,
-                                 const char *url, const char *method, const char *version,
-                                 const char *upload, size_t *upload_bytes, void **request)
+static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *upload,
+                                 size_t *upload_bytes, void **request)
 {
     (void)context;
     (void)connection;

@@ -1,10 +1,11 @@
 /* The HTTP daemon under the routes: connections, exchanges, streams, deadlines.
  *
  * libmicrohttpd (only http.c knows it) runs a pool of threads that never block. An exchange is one
- * request and its reply. The layer above decides twice: on the head (refuse before a byte of the body
- * is read) and on the whole request. It replies at once, or leaves the exchange waiting for work
- * that ends elsewhere: the connection is then suspended, http_notify() wakes it from any thread, and
- * the watcher (http_watch.c) cancels the work when the client leaves or time is over. */
+ * request and its reply. The layer above decides twice: on the head (refuse before a byte of the
+ * body is read) and on the whole request. It replies at once, or leaves the exchange waiting for
+ * work that ends elsewhere: the connection is then suspended, http_notify() wakes it from any
+ * thread, and the watcher (http_watch.c) cancels the work when the client leaves or time is over.
+ */
 #ifndef WICARA_SERVER_HTTP_H
 #define WICARA_SERVER_HTTP_H
 
@@ -20,21 +21,21 @@ struct http_server;
 struct http_exchange;
 
 struct http_settings {
-    int listen_fd;                 // bound and listening; owned by the server from here on
-    size_t threads;                // of the HTTP pool
+    int listen_fd;   // bound and listening; owned by the server from here on
+    size_t threads;  // of the HTTP pool
     size_t connections_max;
     struct http_policy policy;
-    int64_t head_ms, body_ms;      // absolute: head complete, body complete (plus 1 s per 64 KiB)
-    int64_t idle_ms;               // between two requests of a connection
-    int64_t ping_ms;               // silence after which a stream gets a comment
-    int64_t slow_reader_ms;        // a stream whose client takes nothing for so long is cut
-    size_t body_bytes_max;         // of one request
-    size_t bodies_bytes_max;       // of all requests in flight
+    int64_t head_ms, body_ms;  // absolute: head complete, body complete (plus 1 s per 64 KiB)
+    int64_t idle_ms;           // between two requests of a connection
+    int64_t ping_ms;           // silence after which a stream gets a comment
+    int64_t slow_reader_ms;    // a stream whose client takes nothing for so long is cut
+    size_t body_bytes_max;     // of one request
+    size_t bodies_bytes_max;   // of all requests in flight
 };
 
-/* Called by the server, on HTTP threads. on_head: reply (mostly to refuse) or leave it, then the body
- * is read. on_request: the body is complete: reply or http_wait(). on_done: the exchange is over
- * (for the access log); http_status 0 = no reply was made. */
+/* Called by the server, on HTTP threads. on_head: reply (mostly to refuse) or leave it, then the
+ * body is read. on_request: the body is complete: reply or http_wait(). on_done: the exchange is
+ * over (for the access log); http_status 0 = no reply was made. */
 struct http_handlers {
     void *user;
     void (*on_head)(void *user, struct http_exchange *exchange);
@@ -52,10 +53,10 @@ void http_free(struct http_server *server);
 
 struct http_stats {
     size_t connections, body_bytes;
-    size_t exchanges_waiting;      // their work is under way
-    size_t replies_pending;        // complete replies that are still being sent
-    uint64_t replies[6];           // by class: replies[2] = 2xx; [0] = none (client left)
-    uint64_t clients_gone;         // left before their reply was complete
+    size_t exchanges_waiting;  // their work is under way
+    size_t replies_pending;    // complete replies that are still being sent
+    uint64_t replies[6];       // by class: replies[2] = 2xx; [0] = none (client left)
+    uint64_t clients_gone;     // left before their reply was complete
 };
 void http_stats(struct http_server *server, struct http_stats *out);
 
@@ -106,8 +107,8 @@ void http_wait(struct http_exchange *exchange, const struct http_work *work, voi
 /* The reply's head goes out now, its body comes from fill. */
 void http_stream(struct http_exchange *exchange, int http_status, const char *content_type);
 
-/* The handle for http_notify(); valid until http_free(), also when the exchange is long over (it then
- * wakes nobody, or somebody who finds nothing to do). */
+/* The handle for http_notify(); valid until http_free(), also when the exchange is long over (it
+ * then wakes nobody, or somebody who finds nothing to do). */
 void *http_wake_handle(const struct http_exchange *exchange);
 /* From any thread, without blocking: wakes the exchange behind the handle. */
 void http_notify(void *wake_handle);

@@ -301,8 +301,8 @@ int http_gate_check(const struct http_head *head, const struct http_policy *poli
     }
     const struct http_field *expect = http_head_find(head, "Expect");
     *why = "the only expectation met here is 100-continue";
-    if (expect && (expect->value_bytes != 12 ||
-                   strncasecmp(expect->value, "100-continue", 12) != 0))
+    if (expect &&
+        (expect->value_bytes != 12 || strncasecmp(expect->value, "100-continue", 12) != 0))
         return 417;
     *why = "this Host is not served here; name it with --allowed-host if it is yours";
     if (policy->loopback && !http_host_is_ours(out->host, policy))

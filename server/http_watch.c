@@ -3,12 +3,12 @@
  * Wake-ups: notify pushes the connection on a lock-free stack (each at most once) and writes the
  * eventfd only when the stack was empty. The watcher takes the whole stack at once, so there is no
  * ABA. Client's leave: each socket sits in the watcher's epoll set, edge-triggered, for RDHUP only;
- * half-close counts as leaving, as with nginx. Deadlines: a scan of the open connections every 250 ms
- * while there are any; no timer, no wake-up when the server is idle.
+ * half-close counts as leaving, as with nginx. Deadlines: a scan of the open connections every 250
+ * ms while there are any; no timer, no wake-up when the server is idle.
  *
- * Locks: `mutex` guards every field of the connections. libmicrohttpd's own locks are taken inside it
- * (resume), never the other way round: its callbacks run without them. Work is cancelled without the
- * mutex, on an exchange that was held before. Source: reference reliability.md F3-F5. */
+ * Locks: `mutex` guards every field of the connections. libmicrohttpd's own locks are taken inside
+ * it (resume), never the other way round: its callbacks run without them. Work is cancelled without
+ * the mutex, on an exchange that was held before. Source: reference reliability.md F3-F5. */
 #include "server/http_watch.h"
 
 #include <errno.h>
@@ -90,9 +90,9 @@ struct http_conn *http_watch_open(struct http_watch *watch, int fd, struct MHD_C
         if (conn->next_open)
             conn->next_open->prev_open = conn;
         watch->open_list = conn;
-        struct epoll_event event = {
-            .events = EPOLLRDHUP | EPOLLET,
-            .data.u64 = (uint64_t)conn->generation << 32 | (uint64_t)(conn - watch->conns)};
+        struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET,
+                                    .data.u64 = (uint64_t)conn->generation << 32 |
+                                                (uint64_t)(conn - watch->conns)};
         if (epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
             log_warn("cannot watch connection: %s", strerror(errno));
     }
@@ -212,8 +212,8 @@ static bool sent_nothing(int fd)
            info.tcpi_bytes_received == 0;
 }
 
-/* The phase took too long. While a request is being read nothing was written to the socket yet, so a
- * complete 408 can be sent past libmicrohttpd; then the shutdown makes it drop the connection. */
+/* The phase took too long. While a request is being read nothing was written to the socket yet, so
+ * a complete 408 can be sent past libmicrohttpd; then the shutdown makes it drop the connection. */
 static void expire_locked(struct http_conn *conn)
 {
     static const char body[] = "{\"error\":{\"message\":\"the request did not arrive in time\","

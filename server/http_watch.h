@@ -2,8 +2,8 @@
  *
  * The watcher is one thread that does what libmicrohttpd cannot: it notices a client that leaves
  * while its connection is suspended (epoll on the sockets), enforces absolute deadlines, sends due
- * pings, and carries wake-ups from engine threads to suspended connections, so that an engine thread
- * pays an atomic push and at most one eventfd write for a whole step's worth of streams. */
+ * pings, and carries wake-ups from engine threads to suspended connections, so that an engine
+ * thread pays an atomic push and at most one eventfd write for a whole step's worth of streams. */
 #ifndef WICARA_SERVER_HTTP_WATCH_H
 #define WICARA_SERVER_HTTP_WATCH_H
 
@@ -21,16 +21,17 @@ struct http_watch;
 
 enum conn_phase {
     CONN_CLOSED,
-    CONN_IDLE,     // between requests
-    CONN_HEAD,     // the head is being read
-    CONN_BODY,     // the body is being read
-    CONN_WAIT,     // work is under way, no reply yet
-    CONN_STREAM,   // work is under way, reply is a stream
-    CONN_REPLY,    // a complete reply is being sent
+    CONN_IDLE,    // between requests
+    CONN_HEAD,    // the head is being read
+    CONN_BODY,    // the body is being read
+    CONN_WAIT,    // work is under way, no reply yet
+    CONN_STREAM,  // work is under way, reply is a stream
+    CONN_REPLY,   // a complete reply is being sent
 };
 
 /* One connection. The structs live in one array for the whole life of the server and are used
- * again, so that a stale pointer to one is harmless: it wakes a connection that has nothing to do. */
+ * again, so that a stale pointer to one is harmless: it wakes a connection that has nothing to do.
+ */
 struct http_conn {
     struct http_watch *watch;
     _Atomic(struct http_conn *) wake_next;
@@ -39,19 +40,19 @@ struct http_conn {
     /* guarded by watch->mutex */
     struct http_conn *next_free;
     struct http_conn *prev_open, *next_open;
-    uint32_t generation;             // of the use of this struct; stale epoll events carry another
+    uint32_t generation;  // of the use of this struct; stale epoll events carry another
     enum conn_phase phase;
     int fd;
-    bool half_closed;                // the client sent FIN or RST
-    bool suspended;                  // the connection is suspended in libmicrohttpd
-    bool woken;                      // something happened since the work was last asked
-    bool gone;                       // the exchange is to end without a reply
+    bool half_closed;  // the client sent FIN or RST
+    bool suspended;    // the connection is suspended in libmicrohttpd
+    bool woken;        // something happened since the work was last asked
+    bool gone;         // the exchange is to end without a reply
     bool ping_due;
     bool wants_ping;
     uint32_t n_requests;
-    int64_t deadline_ns;             // of the phase; 0 = none
-    int64_t ping_ns;                 // when the next ping is due
-    int64_t progress_ns;             // stream: when the client last took bytes
+    int64_t deadline_ns;  // of the phase; 0 = none
+    int64_t ping_ns;      // when the next ping is due
+    int64_t progress_ns;  // stream: when the client last took bytes
     struct MHD_Connection *mhd;
     struct http_exchange *exchange;  // the active one, NULL between requests
 };
@@ -69,7 +70,7 @@ struct http_watch {
     /* guarded by mutex */
     struct http_conn *free_list, *open_list;
     size_t n_open;
-    bool interrupted;                // HTTP_STOPPING is set
+    bool interrupted;  // HTTP_STOPPING is set
     uint64_t clients_gone;
     /* From http.c, called with the mutex held. */
     void (*resume)(struct MHD_Connection *connection);
@@ -80,7 +81,7 @@ struct http_watch {
 
 enum status http_watch_init(struct http_watch *watch, size_t n_conns, struct error *err) MUST_CHECK;
 enum status http_watch_start(struct http_watch *watch, struct error *err) MUST_CHECK;
-void http_watch_stop(struct http_watch *watch);     // joins the thread
+void http_watch_stop(struct http_watch *watch);  // joins the thread
 void http_watch_release(struct http_watch *watch);
 
 struct http_conn *http_watch_open(struct http_watch *watch, int fd, struct MHD_Connection *mhd,

@@ -9,9 +9,9 @@
 #include "engine/base/error.h"
 
 struct key_limits {
-    size_t jobs_max;             // 0 = no limit
+    size_t jobs_max;  // 0 = no limit
     size_t n_keys;
-    _Atomic size_t *jobs;        // [n_keys]
+    _Atomic size_t *jobs;  // [n_keys]
 };
 
 enum status key_limits_init(struct key_limits *limits, size_t n_keys, size_t jobs_max,

@@ -69,9 +69,9 @@ enum status listener_open(struct listener *listener, const char *host, uint16_t 
     enum status status = OK;
     if (fd < 0 || bind(fd, list->ai_addr, list->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&bound, &bound_bytes) != 0) {
-        status = error_set(err, ERR_IO, "cannot listen on %s port %u: %s%s", host, (unsigned)port,
-                           strerror(errno),
-                           errno == EADDRINUSE ? "; choose another with --port" : "");
+        status =
+            error_set(err, ERR_IO, "cannot listen on %s port %u: %s%s", host, (unsigned)port,
+                      strerror(errno), errno == EADDRINUSE ? "; choose another with --port" : "");
     }
     freeaddrinfo(list);
     if (status != OK) {

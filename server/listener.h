@@ -9,8 +9,8 @@
 
 struct listener {
     int fd;
-    uint16_t port;      // the real one, also when 0 was asked for
-    bool loopback;      // reachable from this machine only
+    uint16_t port;  // the real one, also when 0 was asked for
+    bool loopback;  // reachable from this machine only
     bool ipv6;
 };
 
@@ -18,8 +18,8 @@ struct listener {
 enum status listener_open(struct listener *listener, const char *host, uint16_t port,
                           struct error *err) MUST_CHECK;
 
-/* GET /health of a server at host:port, within five seconds: OK when it answers 200. A wildcard host
- * is asked at loopback. Errors: ERR_IO saying what came instead. */
+/* GET /health of a server at host:port, within five seconds: OK when it answers 200. A wildcard
+ * host is asked at loopback. Errors: ERR_IO saying what came instead. */
 enum status health_probe(const char *host, uint16_t port, struct error *err) MUST_CHECK;
 
 #endif

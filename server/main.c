@@ -1,9 +1,10 @@
-/* From the command line to a clean exit: settings, socket, privileges, engine, HTTP, signals, drain.
+/* From the command line to a clean exit: settings, socket, privileges, engine, HTTP, signals,
+ * drain.
  *
- * The socket listens before the model is read, so that a supervisor sees 503 "loading" rather than a
- * refused connection. All threads are started with the signals blocked; the main thread takes them
- * with sigtimedwait() and is the only one that ever ends the process. Exit status: 0 after SIGTERM or
- * SIGINT, 1 when something failed at run time, 2 for wrong usage. */
+ * The socket listens before the model is read, so that a supervisor sees 503 "loading" rather than
+ * a refused connection. All threads are started with the signals blocked; the main thread takes
+ * them with sigtimedwait() and is the only one that ever ends the process. Exit status: 0 after
+ * SIGTERM or SIGINT, 1 when something failed at run time, 2 for wrong usage. */
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +44,7 @@ struct program {
     char model_id[256];
     const char *hosts[LIST_ITEMS_MAX], *origins[LIST_ITEMS_MAX];
     size_t n_hosts, n_origins;
-    char *lists;                    // the texts behind them
+    char *lists;  // the texts behind them
 };
 
 static void *json_alloc(size_t n_bytes)
@@ -95,7 +96,9 @@ static enum status find_model(struct program *program, struct error *err)
         snprintf(program->model_path, PATH_BYTES, "%s/.cache/wicara/%s", home ? home : "", name);
     const char *slash = strrchr(program->model_path, '/');
     snprintf(program->model_id, sizeof program->model_id, "%.255s",
-             options->alias ? options->alias : slash ? slash + 1 : program->model_path);
+             options->alias ? options->alias
+             : slash        ? slash + 1
+                            : program->model_path);
     size_t n = strlen(program->model_id);
     if (!options->alias && n > 5 && strcmp(program->model_id + n - 5, ".gguf") == 0)
         program->model_id[n - 5] = '\0';
@@ -176,8 +179,7 @@ static enum status start_http(struct program *program, size_t connections_max, s
         .body_bytes_max = REQUEST_BODY_BYTES_MAX,
         .bodies_bytes_max = (size_t)256 << 20,
     };
-    struct http_handlers handlers = {&program->app, route_on_head, route_on_request,
-                                     route_on_done};
+    struct http_handlers handlers = {&program->app, route_on_head, route_on_request, route_on_done};
     return http_start(&program->app.http, &settings, &handlers, err);
 }
 
@@ -303,8 +305,8 @@ static int run(struct program *program)
     if (start_http(program, connections_max, &err) != OK)
         goto fail;
     program->listener.fd = -1;  // the HTTP server's now
-    log_info("listening on %s port %u, loading %s", options->host,
-             (unsigned)program->listener.port, program->model_path);
+    log_info("listening on %s port %u, loading %s", options->host, (unsigned)program->listener.port,
+             program->model_path);
     if (serve(program)) {
         drain(program);
         exit_status = 0;

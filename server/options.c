@@ -1,7 +1,7 @@
 /* Settings from flags, environment and config file; see options.h.
  *
- * The config file is JSON with // and block comments (cJSON_Minify), checked by the strict scanner. An
- * unknown key, flag or value is an error: a typo must not pass silently. */
+ * The config file is JSON with // and block comments (cJSON_Minify), checked by the strict scanner.
+ * An unknown key, flag or value is an error: a typo must not pass silently. */
 #include "server/options.h"
 
 #include <cjson/cJSON.h>
@@ -15,14 +15,22 @@
 
 #define AT(field) offsetof(struct options, field)
 #define TEXT(name, other, fallback, field, value, help)                                            \
-    {name, other, OPTION_TEXT, fallback, 0, 0, AT(field), value, help, false, false}
+    {                                                                                              \
+        name, other, OPTION_TEXT, fallback, 0, 0, AT(field), value, help, false, false             \
+    }
 #define NUMBER(name, other, fallback, low, high, field, value, help)                               \
-    {name, other, OPTION_NUMBER, fallback, low, high, AT(field), value, help, false, false}
+    {                                                                                              \
+        name, other, OPTION_NUMBER, fallback, low, high, AT(field), value, help, false, false      \
+    }
 #define FLAG(name, other, field, help)                                                             \
-    {name, other, OPTION_FLAG, "false", 0, 0, AT(field), NULL, help, false, false}
+    {                                                                                              \
+        name, other, OPTION_FLAG, "false", 0, 0, AT(field), NULL, help, false, false               \
+    }
 #define COMMAND(name, other, type, field, value, help)                                             \
-    {name, other, type, type == OPTION_FLAG ? "false" : NULL, 0, 0, AT(field), value, help, true,  \
-     false}
+    {                                                                                              \
+        name, other, type, type == OPTION_FLAG ? "false" : NULL, 0, 0, AT(field), value, help,     \
+            true, false                                                                            \
+    }
 
 enum { CONFIG_BYTES_MAX = 1 << 20 };
 
@@ -337,8 +345,8 @@ void options_write_help(struct buf *out)
         char left[80] = "";
         size_t n = 0;
         if (option->other && option->other[1] != '-') {
-            n += (size_t)snprintf(left, sizeof left, "%.*s, ",
-                                  (int)strcspn(option->other, "|"), option->other);
+            n += (size_t)snprintf(left, sizeof left, "%.*s, ", (int)strcspn(option->other, "|"),
+                                  option->other);
         }
         n += (size_t)snprintf(left + n, sizeof left - n, "--%s%s%s", option->name,
                               option->value_name ? " " : "",
@@ -349,11 +357,12 @@ void options_write_help(struct buf *out)
         buf_append_char(out, '\n');
     }
     buf_append_text(
-        out, "\nEvery option has an environment twin, as WICARA_CTX_SIZE for --ctx-size, and a key in"
-             " the\nconfig file. A flag beats the environment, that beats the config file.\n"
-             "Without --model the default model is taken from WICARA_MODEL or, in the user's cache,\n"
-             "from wicara/SmolLM2-135M-Instruct.Q4_1.gguf.\n"
-             "Exit status: 0 after SIGTERM or SIGINT, 1 run-time failure, 2 wrong usage.\n");
+        out,
+        "\nEvery option has an environment twin, as WICARA_CTX_SIZE for --ctx-size, and a key in"
+        " the\nconfig file. A flag beats the environment, that beats the config file.\n"
+        "Without --model the default model is taken from WICARA_MODEL or, in the user's cache,\n"
+        "from wicara/SmolLM2-135M-Instruct.Q4_1.gguf.\n"
+        "Exit status: 0 after SIGTERM or SIGINT, 1 run-time failure, 2 wrong usage.\n");
 }
 
 void options_write_config(const struct options_state *state, struct buf *out)

@@ -16,7 +16,7 @@ struct options {
     uint64_t port;
     const char *api_key, *api_key_file;
     bool insecure;
-    const char *allowed_host, *cors_origin;     // lists, separated by commas
+    const char *allowed_host, *cors_origin;  // lists, separated by commas
     uint64_t ctx_size, parallel, kv_memory, threads, prefill_chunk, queue;
     bool no_prefix_cache;
     const char *cpu;
@@ -35,8 +35,8 @@ enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_FLAG };
 enum option_origin { FROM_DEFAULT, FROM_CONFIG, FROM_ENVIRONMENT, FROM_FLAG };
 
 struct option_row {
-    const char *name;        // "ctx-size": --ctx-size, WICARA_CTX_SIZE, "ctx-size" in the config file
-    const char *other;       // further spellings, "-c|--max-model-len", or NULL
+    const char *name;   // "ctx-size": --ctx-size, WICARA_CTX_SIZE, "ctx-size" in the config file
+    const char *other;  // further spellings, "-c|--max-model-len", or NULL
     enum option_type type;
     const char *fallback;    // default as text; NULL = none
     uint64_t min, max;       // of a number; suffixes K, M, G, T are powers of 1024

@@ -1,8 +1,8 @@
 /* The parameter table and the walk of a body against it; see params.h.
  *
- * One pass over the members, the cJSON list and the text cursor in step, so that each value is known
- * both as a tree and as the text the client wrote. Nothing is allocated before a value has passed
- * its row, so an absurd value costs its sender a 400 and us nothing.
+ * One pass over the members, the cJSON list and the text cursor in step, so that each value is
+ * known both as a tree and as the text the client wrote. Nothing is allocated before a value has
+ * passed its row, so an absurd value costs its sender a 400 and us nothing.
  *
  * Rows follow OpenAI's reference and the extensions of vLLM and llama.cpp that clients really send;
  * reference api.md sections 1.2, 1.3 and 1.11 say which field changes an answer. */
@@ -15,18 +15,26 @@
 
 enum { BOTH = ENDPOINT_CHAT | ENDPOINT_COMPLETIONS };
 
-#define CHAT ENDPOINT_CHAT
+#define CHAT        ENDPOINT_CHAT
 #define COMPLETIONS ENDPOINT_COMPLETIONS
-#define ANY_RANGE 1, 0
-#define AT(field) offsetof(struct params, field)
+#define ANY_RANGE   1, 0
+#define AT(field)   offsetof(struct params, field)
 #define HONOUR(name, where, types, range, excluded, fallback, field)                               \
-    {name, where, PARAM_HONOURED, types, range, excluded, fallback, AT(field), NULL, NULL}
+    {                                                                                              \
+        name, where, PARAM_HONOURED, types, range, excluded, fallback, AT(field), NULL, NULL       \
+    }
 #define VALUE(name, where, types, field)                                                           \
-    {name, where, PARAM_HONOURED, types, ANY_RANGE, false, 0, AT(field), NULL, NULL}
+    {                                                                                              \
+        name, where, PARAM_HONOURED, types, ANY_RANGE, false, 0, AT(field), NULL, NULL             \
+    }
 #define REFUSE(name, where, types, neutral, note)                                                  \
-    {name, where, PARAM_REFUSED, types, ANY_RANGE, false, 0, 0, neutral, note}
+    {                                                                                              \
+        name, where, PARAM_REFUSED, types, ANY_RANGE, false, 0, 0, neutral, note                   \
+    }
 #define IGNORE(name, where, types)                                                                 \
-    {name, where, PARAM_IGNORED, types, ANY_RANGE, false, 0, 0, NULL, NULL}
+    {                                                                                              \
+        name, where, PARAM_IGNORED, types, ANY_RANGE, false, 0, 0, NULL, NULL                      \
+    }
 #define RANGE(low, high) low, high
 
 static const char no_tools[] = "tool calling is not available in this version";
@@ -191,8 +199,7 @@ static enum status wrong_type(const struct param *param, struct error *err)
     size_t n = 0;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (param->types & 1u << i) {
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? " or " : "",
-                                  names[i]);
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? " or " : "", names[i]);
         }
     }
     return error_set_param(err, ERR_INVALID, param->name, "'%s' must be %s", param->name, text);
@@ -205,10 +212,9 @@ static enum status check_range(const struct param *param, double value, struct e
     bool low = param->min_excluded ? value <= param->min : value < param->min;
     if (!low && value <= param->max)
         return OK;
-    return error_set_param(err, ERR_INVALID, param->name,
-                           "'%s' must be %s %g and at most %.10g, not %.10g", param->name,
-                           param->min_excluded ? "above" : "at least", param->min, param->max,
-                           value);
+    return error_set_param(
+        err, ERR_INVALID, param->name, "'%s' must be %s %g and at most %.10g, not %.10g",
+        param->name, param->min_excluded ? "above" : "at least", param->min, param->max, value);
 }
 
 static void store_number(const struct param *param, struct params *out, double value)
@@ -258,9 +264,9 @@ static bool is_neutral(const char *alternatives, const cJSON *node, const struct
         const char *bar = strchr(alternatives, '|');
         size_t n = bar ? (size_t)(bar - alternatives) : strlen(alternatives);
         char *end;
-        if (cJSON_IsNumber(node) ? strtod(alternatives, &end) == node->valuedouble &&
-                                       end == alternatives + n
-                                 : text_matches(span, alternatives, n))
+        if (cJSON_IsNumber(node)
+                ? strtod(alternatives, &end) == node->valuedouble && end == alternatives + n
+                : text_matches(span, alternatives, n))
             return true;
         alternatives = bar ? bar + 1 : NULL;
     }
@@ -284,8 +290,7 @@ void params_ignored_add(struct buf *ignored, const char *name)
 }
 
 static enum status parse_member(const struct param *param, const cJSON *node,
-                                const struct json_span *span, struct params *out,
-                                struct error *err)
+                                const struct json_span *span, struct params *out, struct error *err)
 {
     unsigned type = type_of(node);
     if (!(type & param->types))
@@ -322,7 +327,8 @@ enum status params_parse(enum endpoint endpoint, const struct request_body *body
     struct json_span span;
     size_t n_members = 0;
     const cJSON *node;
-    cJSON_ArrayForEach(node, body->root) {
+    cJSON_ArrayForEach(node, body->root)
+    {
         if (!json_cursor_next(&cursor, NULL, &span) || ++n_members > REQUEST_MEMBERS_MAX)
             return error_set(err, ERR_INVALID, "more than %d fields", REQUEST_MEMBERS_MAX);
         const struct param *param = find(endpoint, node->string);

@@ -25,7 +25,7 @@ enum param_kind { PARAM_HONOURED, PARAM_REFUSED, PARAM_IGNORED };
 /* JSON types that a field accepts, as a set. */
 enum {
     TYPE_BOOL = 1,
-    TYPE_INT = 2,     // a number without a fraction
+    TYPE_INT = 2,  // a number without a fraction
     TYPE_NUMBER = 4,
     TYPE_STRING = 8,
     TYPE_ARRAY = 16,
@@ -50,15 +50,15 @@ struct params {
 
 struct param {
     const char *name;
-    unsigned endpoints;       // set of enum endpoint
+    unsigned endpoints;  // set of enum endpoint
     enum param_kind kind;
-    unsigned types;           // set of TYPE_*
-    double min, max;          // numbers; min > max = no range
+    unsigned types;   // set of TYPE_*
+    double min, max;  // numbers; min > max = no range
     bool min_excluded;
-    double default_number;    // honoured numbers and booleans
-    size_t offset;            // honoured: of the field in struct params
-    const char *neutral;      // refused: values that change nothing, as "false|0|\"auto\""
-    const char *note;         // refused: why, for the message
+    double default_number;  // honoured numbers and booleans
+    size_t offset;          // honoured: of the field in struct params
+    const char *neutral;    // refused: values that change nothing, as "false|0|\"auto\""
+    const char *note;       // refused: why, for the message
 };
 
 const struct param *params_table(size_t *n_params);
@@ -66,10 +66,10 @@ const struct param *params_table(size_t *n_params);
 /* Limits of a request body. */
 enum {
     REQUEST_BODY_BYTES_MAX = 8 << 20,
-    REQUEST_NODES_MAX = 300000,   // JSON values: 128 K token ids and room
+    REQUEST_NODES_MAX = 300000,  // JSON values: 128 K token ids and room
     REQUEST_DEPTH_MAX = 64,
-    REQUEST_MEMBERS_MAX = 256,    // fields at the top level
-    IGNORED_BYTES_MAX = 1024,     // of the header x-ignored-params
+    REQUEST_MEMBERS_MAX = 256,  // fields at the top level
+    IGNORED_BYTES_MAX = 1024,   // of the header x-ignored-params
 };
 
 /* A request body that passed the strict scan and is an object. */

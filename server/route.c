@@ -135,8 +135,7 @@ static int predicted_wait_s(const struct engine *engine)
     return wait < 1 ? 1 : wait > 120 ? 120 : (int)wait;
 }
 
-void reply_failure(struct request *request, struct http_exchange *exchange,
-                   const struct error *err)
+void reply_failure(struct request *request, struct http_exchange *exchange, const struct error *err)
 {
     struct api_error error = api_error_from(err);
     if (err->status == ERR_BUSY)
@@ -222,8 +221,8 @@ void route_on_head(void *user, struct http_exchange *exchange)
     char allowed[64];
     request->route = find_route(method, path, allowed);
     if (strcmp(method, "OPTIONS") == 0) {
-        reply_options(request, exchange, strcmp(path, "*") == 0 ? "GET, HEAD, POST, OPTIONS"
-                                                                : allowed);
+        reply_options(request, exchange,
+                      strcmp(path, "*") == 0 ? "GET, HEAD, POST, OPTIONS" : allowed);
         return;
     }
     if (!request->route) {

@@ -13,9 +13,9 @@
 enum route_auth { AUTH_KEY, AUTH_OPEN };
 
 struct route {
-    const char *method;          // "GET" (serves HEAD too) or "POST"
+    const char *method;  // "GET" (serves HEAD too) or "POST"
     const char *path;
-    bool prefix;                 // path is followed by one argument
+    bool prefix;  // path is followed by one argument
     enum route_auth auth;
     void (*handle)(struct request *request, struct http_exchange *exchange);
 };

@@ -126,8 +126,8 @@ static void from_directory(struct request *request, struct http_exchange *exchan
     while ((n = read(fd, piece, sizeof piece)) > 0)
         buf_append(&body, piece, (size_t)n);
     close(fd);
-    enum status status = n < 0 ? error_set(&err, ERR_IO, "%s cannot be read", path)
-                               : buf_status(&body, path, &err);
+    enum status status =
+        n < 0 ? error_set(&err, ERR_IO, "%s cannot be read", path) : buf_status(&body, path, &err);
     if (status != OK) {
         buf_release(&body);
         reply_failure(request, exchange, &err);

@@ -1,4 +1,5 @@
-/* The page: a table of files in the binary, made at build time, or a directory while it is developed.
+/* The page: a table of files in the binary, made at build time, or a directory while it is
+ * developed.
  *
  * The build generates `web_assets` (paths like "/index.html" and "/app-3f9a1c.js", ascending by
  * path) with the bytes by .incbin. Without it a plain page says so. */
@@ -11,14 +12,14 @@
 #include "engine/base/error.h"
 
 struct web_asset {
-    const char *path;            // "/index.html"
-    const char *content_type;    // "text/html; charset=utf-8"
-    const char *etag;            // with its quotes
+    const char *path;          // "/index.html"
+    const char *content_type;  // "text/html; charset=utf-8"
+    const char *etag;          // with its quotes
     const unsigned char *bytes;
     size_t n_bytes;
-    const unsigned char *gzip;   // NULL = not worth it
+    const unsigned char *gzip;  // NULL = not worth it
     size_t gzip_bytes;
-    bool immutable;              // the name carries a hash of the contents
+    bool immutable;  // the name carries a hash of the contents
 };
 extern const struct web_asset web_assets[];
 extern const size_t web_assets_count;

@@ -63,7 +63,7 @@ const types = { html: "text/html; charset=utf-8", js: "text/javascript; charset=
   css: "text/css; charset=utf-8", svg: "image/svg+xml", txt: "text/plain; charset=utf-8" };
 
 const files = [
-  ["/", "index.html", false],
+  ["/index.html", "index.html", false],
   ["/favicon.svg", "favicon.svg", false],
   ["/licenses.txt", "licenses.txt", false],
   ...readdirSync(join(outDir, "assets")).sort().map((name) => [`/assets/${name}`, `assets/${name}`, true]),

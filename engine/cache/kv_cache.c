@@ -226,8 +226,8 @@ void block_copy(struct kv_cache *cache, size_t group, int32_t to, int32_t from)
 
 /* ---- recount ---- */
 
-/* Quadratic; meant for tests and for hunting a fault. References from the tables of all sequences equal `refs`, generations match; block by block, so
- * that the check needs no memory. */
+/* References from the tables of all sequences equal `refs`, and generations match. Block by block,
+ * so that the check needs no memory: quadratic, meant for tests and for hunting a fault. */
 static bool block_refs_match(const struct kv_cache *cache, size_t group, int32_t block)
 {
     const struct kv_block *held = &cache->pools[group].blocks[block];

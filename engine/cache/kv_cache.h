@@ -45,9 +45,10 @@ enum status kv_cache_create(struct kv_cache **out, const struct kv_layout *layou
 void kv_cache_free(struct kv_cache *cache);
 
 const struct kv_layout *kv_cache_layout(const struct kv_cache *cache);
-size_t kv_cache_blocks(const struct kv_cache *cache, size_t group);            // total
-size_t kv_cache_blocks_free(const struct kv_cache *cache, size_t group);       // never used or evictable
-size_t kv_cache_blocks_cached(const struct kv_cache *cache, size_t group);     // evictable, in the prefix cache
+/* Blocks in all; of these free ones (unused or evictable); of those evictable (in the prefix cache). */
+size_t kv_cache_blocks(const struct kv_cache *cache, size_t group);
+size_t kv_cache_blocks_free(const struct kv_cache *cache, size_t group);
+size_t kv_cache_blocks_cached(const struct kv_cache *cache, size_t group);
 
 /* K and V of one (group, block, layer of the group, kv head). */
 uint16_t *kv_cache_k(const struct kv_cache *cache, size_t group, int32_t block, size_t layer,

@@ -18,8 +18,8 @@
 
 enum {
     MAGIC_BYTES = 4,
-    ENTRY_BYTES_MIN = 8 + 1 + 4 + 1,              // key length, key, kind, value
-    TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8,     // name length, name, n_dims, dim, type, offset
+    ENTRY_BYTES_MIN = 8 + 1 + 4 + 1,           // key length, key, kind, value
+    TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8,  // name length, name, n_dims, dim, type, offset
     SUBJECT_BYTES = GGUF_QUOTE_BYTES + 24,
 };
 
@@ -320,8 +320,8 @@ static enum status size_tensor(struct parse *parse, struct tensor_info *tensor, 
     const struct dtype_info *info = dtype_info(type);
     uint64_t n_blocks;
     if (!info)
-        return error_set(parse->err, ERR_UNSUPPORTED, "%s has the unknown type %u",
-                         parse->subject, type);
+        return error_set(parse->err, ERR_UNSUPPORTED, "%s has the unknown type %u", parse->subject,
+                         type);
     tensor->dtype = (enum dtype)type;
     if (tensor->dims[0] % info->block_elements != 0)
         return error_set(parse->err, ERR_FORMAT,
@@ -334,8 +334,7 @@ static enum status size_tensor(struct parse *parse, struct tensor_info *tensor, 
                              parse->subject);
     }
     if (__builtin_mul_overflow(n_blocks, (uint64_t)info->block_bytes, &tensor->bytes))
-        return error_set(parse->err, ERR_LIMIT, "%s: its size in bytes overflows",
-                         parse->subject);
+        return error_set(parse->err, ERR_LIMIT, "%s: its size in bytes overflows", parse->subject);
     return OK;
 }
 
@@ -354,8 +353,8 @@ static enum status read_tensor(struct parse *parse, struct tensor_info *tensor)
             return reader_status(parse);
         if (tensor->dims[i] < 1 || tensor->dims[i] > GGUF_DIM_MAX)
             return error_set(parse->err, ERR_FORMAT,
-                             "%s: dimension %zu is %llu, the limits are 1..%llu", parse->subject,
-                             i, ull(tensor->dims[i]), ull(GGUF_DIM_MAX));
+                             "%s: dimension %zu is %llu, the limits are 1..%llu", parse->subject, i,
+                             ull(tensor->dims[i]), ull(GGUF_DIM_MAX));
     }
     uint32_t type = reader_u32(reader, parse->subject);
     tensor->offset = reader_u64(reader, parse->subject);

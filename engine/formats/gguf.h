@@ -46,32 +46,32 @@ enum {
     GGUF_ALIGNMENT_DEFAULT = 32,
     GGUF_ALIGNMENT_MAX = 65536,
 };
-#define GGUF_DIM_MAX (UINT64_C(1) << 40)
+#define GGUF_DIM_MAX          (UINT64_C(1) << 40)
 #define GGUF_HEADER_BYTES_MAX (UINT64_C(256) << 20)  // all up to the tensor data
 
 /* One key and its value. A number stands in `number` as the file has it; an array of numbers is
  * its bytes in `items`; strings are their bytes in `items`, item i of an array from starts[i] up
  * to starts[i + 1], a single string from 0 up to n_bytes. */
 struct gguf_entry {
-    const char *key;      // first field, for name_index; UTF-8 without NUL, not empty
-    uint8_t *items;       // n_bytes bytes and a NUL, or NULL for a single number
-    size_t *starts;       // [n_items + 1], arrays of strings only
+    const char *key;  // first field, for name_index; UTF-8 without NUL, not empty
+    uint8_t *items;   // n_bytes bytes and a NUL, or NULL for a single number
+    size_t *starts;   // [n_items + 1], arrays of strings only
     size_t n_bytes;
-    size_t n_items;       // 1 unless an array
-    uint32_t kind;        // enum gguf_kind
-    uint32_t item_kind;   // of the items; equals kind unless an array
-    uint8_t number[8];    // little-endian
+    size_t n_items;      // 1 unless an array
+    uint32_t kind;       // enum gguf_kind
+    uint32_t item_kind;  // of the items; equals kind unless an array
+    uint8_t number[8];   // little-endian
 };
 
 struct gguf {
     uint32_t version;
     uint32_t alignment;
-    uint64_t data_offset;          // of the tensor data in the file
-    struct gguf_entry *entries;    // [n_entries], in the file's order
+    uint64_t data_offset;        // of the tensor data in the file
+    struct gguf_entry *entries;  // [n_entries], in the file's order
     size_t n_entries;
-    struct tensor_info *tensors;   // [n_tensors], in the file's order; names are owned
+    struct tensor_info *tensors;  // [n_tensors], in the file's order; names are owned
     size_t n_tensors;
-    struct name_index keys;        // over entries
+    struct name_index keys;  // over entries
 };
 
 /* Reads and checks all up to the tensor data. On failure *out is empty.

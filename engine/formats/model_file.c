@@ -21,8 +21,8 @@
 #include "engine/formats/name_index.h"
 
 enum {
-    SHARDS_MAX = 1024,           // each holds a file descriptor
-    SHOWN_NAME_BYTES = 100,      // of a file name in a message
+    SHARDS_MAX = 1024,       // each holds a file descriptor
+    SHOWN_NAME_BYTES = 100,  // of a file name in a message
     SUFFIX_BYTES = sizeof "-00001-of-00002.gguf" - 1,
 };
 
@@ -40,8 +40,8 @@ struct model_file {
     uint64_t bytes;
     const struct tensor_info *tensors;  // [n_tensors]
     size_t n_tensors;
-    struct tensor_info *merged;         // owned, or NULL
-    struct name_index names;            // over tensors
+    struct tensor_info *merged;  // owned, or NULL
+    struct name_index names;     // over tensors
 };
 
 static unsigned long long ull(uint64_t value)
@@ -193,8 +193,7 @@ static enum status check_shard(const struct model_file *file, size_t i, struct e
         return error_set(err, ERR_FORMAT, "key split.count is %llu, in the first shard it is %zu",
                          ull(count), file->n_shards);
     struct text_view first, own;
-    const struct gguf_entry *first_entry =
-        gguf_find(&file->shards[0].gguf, "general.architecture");
+    const struct gguf_entry *first_entry = gguf_find(&file->shards[0].gguf, "general.architecture");
     const struct gguf_entry *own_entry = gguf_find(gguf, "general.architecture");
     if (first_entry && own_entry && gguf_item_text(first_entry, 0, &first) &&
         gguf_item_text(own_entry, 0, &own) &&
@@ -506,6 +505,6 @@ enum status model_file_read(const struct model_file *file, const struct tensor_i
     if (first > tensor->bytes || n_bytes > tensor->bytes - first)
         return error_set(err, ERR_LIMIT, "tensor %s: bytes %llu + %zu are past its %llu", quoted,
                          ull(first), n_bytes, ull(tensor->bytes));
-    return read_exactly(file->shards[tensor->file].fd, out, n_bytes, tensor->offset + first,
-                        quoted, err);
+    return read_exactly(file->shards[tensor->file].fd, out, n_bytes, tensor->offset + first, quoted,
+                        err);
 }

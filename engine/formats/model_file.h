@@ -17,11 +17,11 @@ enum { TENSOR_DIMS_MAX = 4 };
 struct tensor_info {
     const char *name;
     enum dtype dtype;
-    uint32_t n_dims;                  // 1..TENSOR_DIMS_MAX
-    uint64_t dims[TENSOR_DIMS_MAX];   // dims[0] = contiguous (input) dimension; unused ones are 1
-    uint32_t file;                    // which shard
-    uint64_t offset;                  // of the data in that shard
-    uint64_t bytes;                   // computed from dims and dtype, checked against the shard
+    uint32_t n_dims;                 // 1..TENSOR_DIMS_MAX
+    uint64_t dims[TENSOR_DIMS_MAX];  // dims[0] = contiguous (input) dimension; unused ones are 1
+    uint32_t file;                   // which shard
+    uint64_t offset;                 // of the data in that shard
+    uint64_t bytes;                  // computed from dims and dtype, checked against the shard
 };
 
 struct text_view {

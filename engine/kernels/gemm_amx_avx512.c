@@ -22,10 +22,8 @@ enum {
     AMX_ROWS_MIN = 7,   // below, vpdpbusd straight from the packed nibbles is faster
     ROWS_MAX = 16,      // of a tile
     GROUP_TILES = 3,    // tiles of a group of rows
-    SLICE_BLOCKS = 24,  // of K: 12 KiB of expanded quants
-    STORE_LAG = 2,      // multiplications between that of a tile and its store
-    FORMULA_LAG = 3,    // and the float formula on its sums
-    RING = 4,
+    SLICE_BLOCKS = 20,  // of K: 10 KiB of expanded quants
+    STORE_LAG = 3,      // multiplications between that of a tile and its store
 };
 
 /* The group's activations, in the order in which they are read. */
@@ -98,23 +96,21 @@ struct block_sums {
     _Alignas(64) int32_t at[ROWS_MAX][PANEL_ROWS];
 };
 
-static ALWAYS_INLINE void tile_multiply(size_t unit, const int8_t *a, const int8_t *b)
+/* All sums of a tile. A store waits for its multiplication, so it comes STORE_LAG later. */
+static ALWAYS_INLINE void tile_sums(size_t n, const int8_t *a, size_t a_step, const int8_t *b,
+                                    size_t b_step, struct block_sums *sums)
 {
-    switch (unit % 4) {
-    case 0: TILE_MULTIPLY(0, 4, 5, a, b); break;
-    case 1: TILE_MULTIPLY(1, 6, 7, a, b); break;
-    case 2: TILE_MULTIPLY(2, 4, 5, a, b); break;
-    default: TILE_MULTIPLY(3, 6, 7, a, b); break;
-    }
-}
-
-static ALWAYS_INLINE void tile_store(size_t unit, struct block_sums ring[RING])
-{
-    switch (unit % 4) {
-    case 0: TILE_STORE(0, &ring[0]); break;
-    case 1: TILE_STORE(1, &ring[1]); break;
-    case 2: TILE_STORE(2, &ring[2]); break;
-    default: TILE_STORE(3, &ring[3]); break;
+    for (size_t u = 0; u < n + STORE_LAG; u += 4) {
+#define STEP(i, now, late)                                                                         \
+    if (u + i >= STORE_LAG && u + i < n + STORE_LAG)                                               \
+        TILE_STORE(late, &sums[u + i - STORE_LAG]);                                                \
+    if (u + i < n)                                                                                 \
+        TILE_MULTIPLY(now, 4, 5, a + (u + i) * a_step, b + (u + i) * b_step);
+        STEP(0, 0, 1)
+        STEP(1, 1, 2)
+        STEP(2, 2, 3)
+        STEP(3, 3, 0)
+#undef STEP
     }
 }
 
@@ -150,25 +146,17 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
 {
     const bool halves = dtype == DTYPE_Q6_K;
     const size_t units = halves ? 2 : 1;  // multiplications a block
-    size_t n = (s->b_last - s->b_first) * units;
-    struct block_sums ring[RING];
+    size_t n = s->b_last - s->b_first;
+    struct block_sums sums[SLICE_BLOCKS * 2];
     __m512 acc[ROWS_MAX];
+    tile_sums(n * units, rows->q[t][0][0], halves ? 16 : ROWS_MAX * ACT_BLOCK,
+              e->quants[0][0], 8 * LINE_BYTES / units, sums);
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
         acc[r] = s->b_first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (size_t)r * y_stride);
-    for (size_t u = 0; u < n + FORMULA_LAG; u++) {
-        if (u >= STORE_LAG && u < n + STORE_LAG)
-            tile_store(u - STORE_LAG, ring);
-        if (u < n)
-            tile_multiply(u, rows->q[t][u / units][0] + u % units * 16,
-                          e->quants[u / units][u % units * 4]);
-        size_t done = u - FORMULA_LAG;
-        if (u < FORMULA_LAG || (halves && done % 2 == 0))
-            continue;
-        size_t i = done / units;
-        add_block(dtype, n_rows, &ring[i * units % RING], &ring[done % RING],
-                  s->scales.at[t][i].da, s->scales.at[t][i].dsum, e, i, acc);
-    }
+    for (size_t i = 0; i < n; i++)
+        add_block(dtype, n_rows, &sums[i * units], &sums[i * units + 1], s->scales.at[t][i].da,
+                  s->scales.at[t][i].dsum, e, i, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
         _mm512_storeu_ps(y + (size_t)r * y_stride, acc[r]);

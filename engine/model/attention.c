@@ -18,6 +18,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/kernels/attention.h"
+#include "engine/model/carve.h"
 
 enum {
     STACK_ROWS = 64,            // attention_tile() widens K and V once for this many
@@ -29,19 +30,6 @@ enum {
 #define STATE_NONE SIZE_MAX
 
 /* ---- memory ---- */
-
-/* Hands out 64-byte aligned pieces; with memory NULL it only counts. */
-struct carve {
-    uint8_t *memory;
-    size_t used;
-};
-
-static void *carve(struct carve *carve_, size_t count, size_t bytes)
-{
-    void *piece = carve_->memory ? carve_->memory + carve_->used : NULL;
-    carve_->used += (count * bytes + 63) & ~(size_t)63;
-    return piece;
-}
 
 static void carve_states(struct carve *from, struct attention_states *states, size_t n,
                          size_t head_dim)
@@ -59,6 +47,7 @@ static size_t splits_of(size_t n_tokens)
     return (n_tokens + ATTENTION_SPLIT_TOKENS - 1) / ATTENTION_SPLIT_TOKENS;
 }
 
+/* Bytes in all; 0 when they do not fit a size. */
 static size_t lay_out(struct attention *a, uint8_t *memory)
 {
     struct carve from = {.memory = memory};
@@ -74,7 +63,7 @@ static size_t lay_out(struct attention *a, uint8_t *memory)
         carve_states(&from, &worker->split, a->stack_max, a->shape.head_dim);
         carve_states(&from, &worker->total, a->stack_max, a->shape.head_dim);
     }
-    return from.used;
+    return from.overflow ? 0 : from.used;
 }
 
 static struct attention sizes(const struct attention_shape *shape, size_t rows_max,
@@ -105,7 +94,7 @@ bool attention_init(struct attention *a, const struct attention_shape *shape, si
 {
     *a = sizes(shape, rows_max, ctx_size, n_workers);
     a->bytes = lay_out(a, NULL);
-    a->memory = mem_map(a->bytes);
+    a->memory = mem_map(a->bytes);  // NULL for 0 bytes too
     if (!a->memory)
         return false;
     lay_out(a, a->memory);
@@ -166,15 +155,19 @@ void attention_plan_end(struct attention *a, size_t n_threads)
     for (size_t u = 0; u < a->n_units; u++) {
         struct attention_unit *unit = &a->units[u];
         size_t n_states = unit->n_splits * unit->n_rows * a->shape.n_heads;
-        bool separate = n_threads > 1 && unit->n_splits > 1 && unit_cost(a, unit) > share &&
-                        n_states <= a->states_max - a->n_states;
-        if (separate) {
+        if (n_threads > 1 && unit->n_splits > 1 && unit_cost(a, unit) > share &&
+            n_states <= a->states_max - a->n_states) {
             unit->first_state = a->n_states;
             a->n_states += n_states;
             a->n_state_rows += unit->n_rows;
         }
-        for (size_t kv_head = 0; kv_head < n_kv_heads; kv_head++) {
-            size_t step = separate ? 1 : unit->n_splits;
+    }
+    /* Heads outside, units inside: units of one sequence, or of several with a common prefix, find
+     * the head's K and V still in the cache of the core. */
+    for (size_t kv_head = 0; kv_head < n_kv_heads; kv_head++) {
+        for (size_t u = 0; u < a->n_units; u++) {
+            const struct attention_unit *unit = &a->units[u];
+            size_t step = unit->first_state == STATE_NONE ? unit->n_splits : 1;
             for (size_t split = 0; split < unit->n_splits; split += step) {
                 assert(a->n_items < a->items_max);
                 a->items[a->n_items++] = (struct attention_item){

@@ -77,7 +77,7 @@ struct attention {
 bool attention_init(struct attention *attention, const struct attention_shape *shape,
                     size_t rows_max, size_t ctx_size, size_t n_workers);
 void attention_release(struct attention *attention);
-/* Bytes that attention_init() will map. */
+/* Bytes that attention_init() will map; 0 when they do not fit a size. */
 size_t attention_bytes(const struct attention_shape *shape, size_t rows_max, size_t ctx_size,
                        size_t n_workers);
 

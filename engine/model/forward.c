@@ -61,7 +61,7 @@ static void each_row(const struct forward *f, size_t n_rows, size_t n_floats, ro
                  &pass);
 }
 
-/* Input of the products that follow: f32 rows in scratch.input, and quantised when a consumer is. */
+/* Input of the next products: f32 rows in scratch.input, and quantised when a consumer is. */
 static struct activations input_of(const struct forward *f, size_t n_rows, size_t n_cols, bool q8)
 {
     const struct scratch *s = &f->model->scratch;

@@ -8,7 +8,7 @@
 #include <assert.h>
 
 #include "engine/base/mem.h"
-#include "engine/kernels/pack.h"
+#include "engine/model/carve.h"
 #include "engine/model/model_state.h"
 
 /* Names the arithmetic; to be changed with any change of a kernel's specification. */
@@ -26,25 +26,6 @@ static size_t max_of(size_t a, size_t b)
 
 /* ---- scratch ---- */
 
-struct carve {
-    uint8_t *memory;  // NULL: only count
-    size_t used;
-    bool overflow;
-};
-
-static void *carve(struct carve *from, size_t rows, size_t columns, size_t bytes)
-{
-    size_t n;
-    if (!size_mul(rows, columns, &n) || !size_mul(n, bytes, &n) || !size_add(n, 63, &n) ||
-        !size_add(from->used, n & ~(size_t)63, &n)) {
-        from->overflow = true;
-        return NULL;
-    }
-    void *piece = from->memory ? from->memory + from->used : NULL;
-    from->used = n;
-    return piece;
-}
-
 static bool scratch_lay_out(struct scratch *s, const struct model *model, uint8_t *memory)
 {
     const struct model_config *config = &model->config;
@@ -58,17 +39,17 @@ static bool scratch_lay_out(struct scratch *s, const struct model *model, uint8_
     s->ff_stride = 2 * s->up_offset;
     s->input_cols = max_of(max_of(config->n_embd, n_q), config->n_ff);
     size_t q8_cols = round_up(s->input_cols, ACT_BLOCK);
-    struct carve from = {.memory = memory};
-    s->x = carve(&from, rows, config->n_embd, sizeof *s->x);
-    s->y = carve(&from, rows, s->y_stride, sizeof *s->y);
-    s->wide = carve(&from, rows, max_of(s->qkv_stride, s->ff_stride), sizeof *s->wide);
-    s->input = carve(&from, rows, s->input_cols, sizeof *s->input);
-    s->q8.q = carve(&from, rows, q8_cols, sizeof *s->q8.q);
-    s->q8.d = carve(&from, rows, q8_cols / ACT_BLOCK, sizeof *s->q8.d);
-    s->q8.sum = carve(&from, rows, q8_cols / ACT_BLOCK, sizeof *s->q8.sum);
-    s->cos_sin = carve(&from, rows, config->rope.n_rot, sizeof *s->cos_sin);
-    s->row_block = carve(&from, rows, 1, sizeof *s->row_block);
-    s->output_row = carve(&from, rows, 1, sizeof *s->output_row);
+    struct carve from = {.memory = memory};  // rows <= 2^16, widths < 2^24: products fit
+    s->x = carve(&from, rows * config->n_embd, sizeof *s->x);
+    s->y = carve(&from, rows * s->y_stride, sizeof *s->y);
+    s->wide = carve(&from, rows * max_of(s->qkv_stride, s->ff_stride), sizeof *s->wide);
+    s->input = carve(&from, rows * s->input_cols, sizeof *s->input);
+    s->q8.q = carve(&from, rows * q8_cols, sizeof *s->q8.q);
+    s->q8.d = carve(&from, rows * (q8_cols / ACT_BLOCK), sizeof *s->q8.d);
+    s->q8.sum = carve(&from, rows * (q8_cols / ACT_BLOCK), sizeof *s->q8.sum);
+    s->cos_sin = carve(&from, rows * config->rope.n_rot, sizeof *s->cos_sin);
+    s->row_block = carve(&from, rows, sizeof *s->row_block);
+    s->output_row = carve(&from, rows, sizeof *s->output_row);
     s->bytes = from.used;
     return !from.overflow;
 }
@@ -82,8 +63,12 @@ static enum status scratch_init(struct model *model, struct error *err)
     struct scratch *s = &model->scratch;
     if (!scratch_lay_out(s, model, NULL))
         return error_set(err, ERR_LIMIT, "steps of %zu rows are too large", model->rows_max);
-    size_t bytes = s->bytes + attention_bytes(&shape, model->rows_max, model->ctx_size,
-                                              model->n_workers);
+    size_t attention = attention_bytes(&shape, model->rows_max, model->ctx_size,
+                                       model->n_workers);
+    if (attention == 0)
+        return error_set(err, ERR_LIMIT, "a context of %zu tokens is too large",
+                         model->ctx_size);
+    size_t bytes = s->bytes + attention;
     if (model->account) {
         enum status status = account_reserve(model->account, ACCOUNT_SCRATCH, bytes, err);
         if (status != OK)

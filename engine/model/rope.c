@@ -11,8 +11,8 @@
 #include <assert.h>
 #include <math.h>
 
-/* Angle reduced by multiples of pi/2 in three parts of pi/2 (the first two of 33 bits, so n * part is
- * exact for n < 2^20 and the error stays below 2^-27 up to 2^27), then Taylor series on
+/* Angle reduced by multiples of pi/2 in three parts of pi/2 (the first two of 33 bits, so n * part
+ * is exact for n < 2^20 and the error stays below 2^-25 up to 2^27), then Taylor series on
  * [-pi/4, pi/4] whose first omitted term is below 2^-50. */
 void rope_sin_cos(double x, double *sin_x, double *cos_x)
 {

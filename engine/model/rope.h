@@ -12,12 +12,12 @@
 
 struct rope {
     size_t n_rot;
-    float *frequencies;  // [n_rot / 2] angle per position of each pair, divisors and scaling applied
+    float *frequencies;  // [n_rot / 2] angle a position, divisors and scaling applied
     double amplitude;    // of cos and sin, 1 but for yarn
 };
 
-/* `divisors` is the file's rope_freqs ([n_rot / 2], >= ROPE_DIVISOR_MIN) or NULL; `frequencies` is caller's
- * memory for n_rot / 2 floats. */
+/* `divisors` is the file's rope_freqs ([n_rot / 2], >= ROPE_DIVISOR_MIN) or NULL; `frequencies` is
+ * caller's memory for n_rot / 2 floats. */
 void rope_init(struct rope *rope, const struct rope_config *config, const float *divisors,
                float *frequencies);
 /* cos_sin [n_rot] = pairs (cos, sin) of one position: a pure function of it, in every phase. */

@@ -1,9 +1,10 @@
 /* One choice's sampler: penalties and bias, temperature, filters, the seeded draw; see sampler.h.
  *
- * The draw needs the tokens in descending order only as far as the random number reaches. So the
- * best few hundred are taken from the row first (scan_top); when the filters or the number reach
- * beyond them, which happens with flat distributions, all tokens are ordered. Which way is taken
- * depends on the row and the request alone, so the draw stays a pure function of both.
+ * The draw needs the tokens in descending order only as far as the random number reaches. So first
+ * the tokens with at least e^-4 of the best one's probability are ordered, then e^-8, e^-16, and
+ * only then all: most draws end with a few dozen tokens, and a full ordering is left to flat
+ * distributions. How far it goes depends on the row and the request alone, so the draw stays a pure
+ * function of both.
  *
  * Bias and penalties are written into the row through an undo list, so that log-probabilities can
  * be taken from the raw row afterwards without a copy of it (sampling/logprobs.c).
@@ -24,7 +25,7 @@
 static const float GREEDY_BELOW = 1e-5f;
 static const float BIAS_BANS = -100.0f;
 
-enum { CANDIDATES = 256, TOP_K_HEAP_MAX = 2048 };
+enum { CANDIDATES = 1024, TOP_K_HEAP_MAX = 256 };  // most tokens of the partial orderings
 
 struct undo {
     int32_t token;
@@ -43,8 +44,7 @@ struct sampler {
     size_t n_seen;
     struct undo *undo;         // [n_bias + n_vocab when penalises]
     size_t n_undo;
-    rank_key *keys;            // [n_keys_max] candidates, best first
-    size_t n_keys_max;
+    rank_key *keys;            // [2 * CANDIDATES] candidates, best first, and scratch
     rank_key *all_keys;        // [2 * n_vocab] for a full ordering, made when first needed
 };
 
@@ -64,20 +64,10 @@ static enum status check_bias(const struct sampling_params *params, size_t n_voc
     return OK;
 }
 
-static size_t keys_wanted(const struct sampling_params *params, size_t n_vocab)
-{
-    size_t wanted = CANDIDATES;
-    if (params->top_k > 0 && params->top_k <= TOP_K_HEAP_MAX)
-        wanted = (size_t)params->top_k;
-    if (wanted < TOP_LOGPROBS_MAX)
-        wanted = TOP_LOGPROBS_MAX;
-    return wanted < n_vocab ? wanted : n_vocab;
-}
-
 static bool allocate(struct sampler *s)
 {
     size_t n_undo = s->params.n_logit_bias + (s->penalises ? s->n_vocab : 0);
-    s->keys = mem_alloc_array(s->n_keys_max, sizeof *s->keys);
+    s->keys = mem_alloc_array(2 * CANDIDATES, sizeof *s->keys);
     s->bias = mem_alloc_array(s->params.n_logit_bias + 1, sizeof *s->bias);
     s->undo = mem_alloc_array(n_undo + 1, sizeof *s->undo);
     if (s->keys == NULL || s->bias == NULL || s->undo == NULL)
@@ -106,7 +96,6 @@ enum status sampler_create(struct sampler **out, size_t n_vocab, const struct sa
     s->n_vocab = n_vocab;
     s->penalises = params->presence_penalty != 0 || params->frequency_penalty != 0 ||
                    params->repetition_penalty != 1;
-    s->n_keys_max = keys_wanted(params, n_vocab);
     if (!allocate(s)) {
         sampler_free(s);
         return error_set(err, ERR_MEMORY, "no memory for a sampler of %zu tokens", n_vocab);
@@ -206,79 +195,99 @@ static double weight_of(const struct weights *w, rank_key key)
     return (double)scan_exp((w->logits[rank_token(key)] - w->max) * w->scale);
 }
 
-/* Draws among keys[0..n), best first. `complete`: no token beyond them has any weight. False when
- * the answer lies, or may lie, beyond them. */
-static bool draw_among(const struct weights *w, const rank_key *keys, size_t n, bool complete,
+/* Candidates in order. No token beyond them weighs more than `beyond`; 0 = they are all. */
+struct candidates {
+    const rank_key *keys;
+    size_t n;
+    double beyond;
+};
+
+/* Draws among the candidates. False when the answer lies, or may lie, beyond them. */
+static bool draw_among(const struct weights *w, struct candidates c,
                        const struct sampling_params *params, double u, int32_t *token)
 {
     double limit = params->top_p < 1 ? (double)params->top_p * w->total : INFINITY;
-    double kept = 0;
+    double least = (double)params->min_p, kept = 0;
     size_t n_kept = 0;
-    bool closed = false;
-    for (; n_kept < n && !closed; n_kept++) {
-        double weight = weight_of(w, keys[n_kept]);
-        if (n_kept > 0 && (kept >= limit || weight < (double)params->min_p || weight == 0)) {
-            closed = true;
+    for (; n_kept < c.n; n_kept++) {
+        double weight = weight_of(w, c.keys[n_kept]);
+        if (n_kept > 0 && (kept >= limit || weight < least || weight == 0))
             break;
-        }
         kept += weight;
     }
+    bool closed = n_kept < c.n || c.beyond == 0 || kept >= limit || c.beyond < least;
     bool filters = params->top_p < 1 || params->min_p > 0;
-    if (!closed && !complete && (filters && kept < limit))
+    if (filters && !closed)
         return false;
     // Without filters all of `total` is kept, though only its head was looked at.
-    double target = u * (filters || complete ? kept : w->total);
+    double target = u * (closed ? kept : w->total);
     double sum = 0;
     for (size_t i = 0; i < n_kept; i++) {
-        sum += weight_of(w, keys[i]);
-        *token = rank_token(keys[i]);
+        sum += weight_of(w, c.keys[i]);
+        *token = rank_token(c.keys[i]);
         if (sum > target)
             return true;
     }
-    return closed || complete || filters;  // rounding: the last kept token
+    return closed;  // only rounding kept the sum below: the last kept token
 }
 
-static enum status order_all(struct sampler *s, const float *logits, rank_key **keys, size_t *n,
+static enum status order_all(struct sampler *s, const float *logits, struct candidates *out,
                              struct error *err)
 {
     if (s->all_keys == NULL)
         s->all_keys = mem_alloc_array(2 * s->n_vocab, sizeof *s->all_keys);
     if (s->all_keys == NULL)
         return error_set(err, ERR_MEMORY, "no memory to order %zu tokens", s->n_vocab);
-    *keys = s->all_keys;
-    *n = scan_sort(logits, s->n_vocab, s->all_keys, s->all_keys + s->n_vocab);
+    out->keys = s->all_keys;
+    out->n = scan_above(logits, s->n_vocab, -INFINITY, s->n_vocab, s->all_keys,
+                        s->all_keys + s->n_vocab);
+    out->beyond = 0;
     return OK;
+}
+
+/* Cuts the candidates at top_k, if they reach that far. */
+static bool cut_top_k(struct weights *w, struct candidates *c, int32_t top_k)
+{
+    if (c->n < (size_t)top_k && c->beyond > 0)
+        return false;
+    if (c->n > (size_t)top_k)
+        c->n = (size_t)top_k;
+    c->beyond = 0;
+    w->total = 0;
+    for (size_t i = 0; i < c->n; i++)
+        w->total += weight_of(w, c->keys[i]);
+    return true;
 }
 
 static enum status draw_random(struct sampler *s, struct weights *w, uint32_t position,
                                int32_t *token, struct error *err)
 {
+    static const float distances[] = {4, 8, 16};
     const struct sampling_params *p = &s->params;
     double u = rng_uniform(p->seed, s->choice, position, 0);
-    bool top_k = p->top_k > 0 && (size_t)p->top_k < s->n_vocab;
-    rank_key *keys = s->keys;
-    size_t n = 0;
-    if (!top_k) {
-        n = scan_top(w->logits, s->n_vocab, s->n_keys_max, keys);
-        bool complete = n < s->n_keys_max || n == s->n_vocab;
-        if (draw_among(w, keys, n, complete, p, u, token))
+    int32_t top_k = p->top_k > 0 && (size_t)p->top_k < s->n_vocab ? p->top_k : 0;
+    struct candidates c;
+    for (size_t i = 0; i < sizeof distances / sizeof *distances; i++) {
+        c.keys = s->keys;
+        c.n = scan_above(w->logits, s->n_vocab, w->max - distances[i] / w->scale, CANDIDATES,
+                         s->keys, s->keys + CANDIDATES);
+        if (c.n > CANDIDATES)
+            break;
+        // Rounded up, since the bound on the logits was rounded too.
+        c.beyond = c.n == s->n_vocab ? 0 : (double)scan_exp(-distances[i]) * 1.0001;
+        if ((top_k == 0 || cut_top_k(w, &c, top_k)) && draw_among(w, c, p, u, token))
             return OK;
     }
-    if (top_k && (size_t)p->top_k <= s->n_keys_max) {
-        n = scan_top(w->logits, s->n_vocab, (size_t)p->top_k, keys);
-    } else {
-        enum status status = order_all(s, w->logits, &keys, &n, err);
-        if (status != OK)
-            return status;
-    }
-    if (top_k) {
-        if (n > (size_t)p->top_k)
-            n = (size_t)p->top_k;
-        w->total = 0;
-        for (size_t i = 0; i < n; i++)
-            w->total += weight_of(w, keys[i]);
-    }
-    bool drawn = draw_among(w, keys, n, true, p, u, token);
+    enum status status = OK;
+    if (top_k > 0 && top_k <= TOP_K_HEAP_MAX)
+        c = (struct candidates){s->keys, scan_top(w->logits, s->n_vocab, (size_t)top_k, s->keys), 0};
+    else
+        status = order_all(s, w->logits, &c, err);
+    if (status != OK)
+        return status;
+    if (top_k > 0)
+        (void)cut_top_k(w, &c, top_k);
+    bool drawn = draw_among(w, c, p, u, token);
     assert(drawn);
     (void)drawn;
     return OK;

@@ -24,9 +24,12 @@ float scan_exp(float x);
 /* Sum over all tokens of exp((logit - max) * scale). */
 double scan_exp_sum(const float *logits, size_t n, float max, float scale);
 
-/* The k best tokens with a logit above -inf, best first, in keys[0..k). Returns their number. */
+/* The k best tokens with a logit above -inf, best first, in keys[0..k). Returns their number. For
+ * small k. */
 size_t scan_top(const float *logits, size_t n, size_t k, rank_key *keys);
-/* All tokens with a logit above -inf, best first, in keys[0..n). `scratch` holds n keys too. */
-size_t scan_sort(const float *logits, size_t n, rank_key *keys, rank_key *scratch);
+/* All tokens with a logit of at least `least` (and above -inf), best first. Returns their number, or
+ * n_max + 1 when there are more than n_max; keys and scratch have room for n_max. */
+size_t scan_above(const float *logits, size_t n, float least, size_t n_max, rank_key *keys,
+                  rank_key *scratch);
 
 #endif

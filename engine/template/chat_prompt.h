@@ -16,20 +16,54 @@
 
 struct chat_prompt;
 
-/* Compiles the template. Errors: ERR_FORMAT with the line and what is wrong, ERR_UNSUPPORTED naming
+/* What the template can take, found out at open by rendering small conversations (chat_probe.c).
+ * A conversation that it cannot take is rewritten before each render as said here. */
+struct chat_prompt_info {
+    /* [system, user] renders and shows the system text. If not, the text goes in front of the first
+     * user message, with a blank line between. */
+    bool system_role;
+    /* The template names "developer" and shows such a message. If not, the role becomes "system". */
+    bool developer_role;
+    /* A result ("tool" message) behind a call is shown. If not, it becomes a user message. */
+    bool tool_role;
+    /* The declaration of a tool is shown / the call of an assistant message is shown. If not, they are
+     * not rewritten: what to do without is the caller's choice. */
+    bool tools, tool_calls;
+    /* `arguments` of a call go in as the string that the client sent. Otherwise as the object that it
+     * encodes, which is tried first: good when the key shows up neither escaped nor as a Python
+     * repr. Text that is no JSON always goes in as it is. */
+    bool arguments_text;
+    /* An array of text parts is shown as its text. If not, the parts are joined to one string. */
+    bool content_parts;
+    /* Only arrays are shown: a string becomes an array of one part. */
+    bool content_needs_parts;
+    /* null (or absent) content of an assistant message with / without calls renders, and not as
+     * "None". If not, it becomes "". */
+    bool null_with_calls, null_without_calls;
+};
+
+/* Compiles the template and probes it. Errors: ERR_FORMAT with the line and what is wrong, ERR_UNSUPPORTED naming
  * the construct, ERR_LIMIT, ERR_MEMORY. `bos` and `eos` are token texts ("" when there is none). */
 enum status chat_prompt_open(struct chat_prompt **out, const char *source, size_t n_bytes,
                              const char *bos, const char *eos, struct error *err) MUST_CHECK;
 void chat_prompt_close(struct chat_prompt *prompt);
+const struct chat_prompt_info *chat_prompt_info(const struct chat_prompt *prompt);
+
+/* The built-in ChatML template, for a model file that carries none. */
+const char *chat_prompt_chatml(void);
 
 struct chat_prompt_input {
     /* JSON array of message objects as the client sent them, after validation (roles and content
      * checked by the server). Content is a string, null, or an array of {"type":"text"} parts;
      * whether parts reach the template as they are or joined is decided by a probe at open.
-     * `arguments` of tool calls: string or object, also decided by a probe. */
+     * `arguments` of tool calls: string or object, also decided by a probe. Reasoning is passed on
+     * under all of reasoning_content and thinking, whichever of these or `reasoning` was sent. */
     const char *messages_json;
-    const char *tools_json;          // JSON array or NULL
-    const char *variables_json;      // JSON object (chat_template_kwargs) or NULL
+    const char *tools_json;          // JSON array; NULL: the template sees none
+    /* JSON object (chat_template_kwargs) or NULL. Its members become variables. The names messages,
+     * tools, add_generation_prompt, bos_token, eos_token and those of the template's functions are
+     * refused with ERR_INVALID. Without a member `documents` the template sees none. */
+    const char *variables_json;
     bool add_generation_prompt;
     int64_t now_unix_s;              // what strftime_now() sees (UTC), pinned at arrival
 };
@@ -40,7 +74,9 @@ struct chat_prompt_output {
     size_t n_untrusted;
 };
 
-/* Errors: ERR_INVALID when the template itself refuses (raise_exception: its message) or fails on
+/* Everything from the three JSON texts is untrusted in the output, byte for byte, whatever the template
+ * does to it; text of the template, bos and eos are trusted.
+ * Errors: ERR_INVALID when the template itself refuses (raise_exception: its message) or fails on
  * this input, ERR_LIMIT naming the budget, ERR_MEMORY. `param` is "messages" unless better known. */
 enum status chat_prompt_render(const struct chat_prompt *prompt,
                                const struct chat_prompt_input *input,

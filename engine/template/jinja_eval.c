@@ -166,29 +166,36 @@ static void spread_star_star(struct jinja *j, struct value v, struct call_args *
     args->n_keywords += v.dict->n_entries;
 }
 
-/* The arguments in the arena, since generators keep them. */
-static const struct call_args *eval_args(struct jinja *j, const struct node_call *call)
+/* The arguments in the arena, since generators keep them. `caller` (MISSING: none) is passed on by a
+ * call block, behind the keywords that are written out and before **more. */
+static const struct call_args *eval_args_with(struct jinja *j, const struct node_call *call,
+                                              struct value caller)
 {
-    static const struct call_args none;
-    if (!call)
-        return &none;
     struct call_args *args = jinja_alloc(j, sizeof *args);
     struct list *positional = list_create(j, call->n_positional);
     for (size_t i = 0; i < call->n_positional; i++)
         list_append(j, positional, eval(j, call->positional[i]));
-    if (call->n_keywords)
-        args->keywords = jinja_alloc_array(j, call->n_keywords, sizeof *args->keywords);
+    args->keywords = jinja_alloc_array(j, call->n_keywords + 1, sizeof *args->keywords);
     if (call->star)
         spread_star(j, eval(j, call->star), positional);
     for (size_t i = 0; i < call->n_keywords; i++)
         args->keywords[i] =
             (struct keyword_arg){call->keywords[i].name, eval(j, call->keywords[i].value)};
     args->n_keywords = call->n_keywords;
+    if (caller.kind != VALUE_MISSING)
+        args->keywords[args->n_keywords++] =
+            (struct keyword_arg){j->code->names[NAME_CALLER], caller};
     if (call->star_star)
         spread_star_star(j, eval(j, call->star_star), args);
     args->positional = positional->items;
     args->n_positional = positional->n_items;
     return args;
+}
+
+static const struct call_args *eval_args(struct jinja *j, const struct node_call *call)
+{
+    static const struct call_args none;
+    return call ? eval_args_with(j, call, value_missing()) : &none;
 }
 
 static NOINLINE struct value eval_call(struct jinja *j, const struct node *node)
@@ -684,16 +691,9 @@ static struct value make_macro(struct jinja *j, const struct node *node)
 static NOINLINE enum flow exec_call(struct jinja *j, const struct node *node)
 {
     struct value callee = eval(j, node->a->a);
-    struct call_args args = *eval_args(j, node->a->call);
-    struct keyword_arg *keywords =
-        jinja_alloc_array(j, args.n_keywords + 1, sizeof *keywords);
-    if (args.n_keywords)
-        memcpy(keywords, args.keywords, args.n_keywords * sizeof *keywords);
-    keywords[args.n_keywords++] =
-        (struct keyword_arg){j->code->names[NAME_CALLER], make_macro(j, node)};
-    args.keywords = keywords;
+    const struct call_args *args = eval_args_with(j, node->a->call, make_macro(j, node));
     j->line = node->line;
-    output_text(j, format_str(j, call_value(j, callee, &args)));
+    output_text(j, format_str(j, call_value(j, callee, args)));
     return FLOW_NEXT;
 }
 

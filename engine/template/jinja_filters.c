@@ -82,17 +82,18 @@ FILTER(indent)
 
 FILTER(truncate)
 {
-    const struct text *text = arg_text(j, v, false);
     const struct text *end =
         args[2].kind == VALUE_MISSING ? text_literal(j, "...") : arg_text(j, args[2], false);
-    int64_t length = arg_int(j, args[0], 255), chars = (int64_t)text_chars(text);
+    int64_t length = arg_int(j, args[0], 255), chars;
     int64_t leeway = args[3].kind == VALUE_NONE ? 5 : arg_int(j, args[3], 5);
     int64_t keep = length - (int64_t)text_chars(end);
     if (keep < 0 || leeway < 0)
         jinja_fail(j, ERR_INVALID, "truncate: length or leeway is too small");
+    if (!value_length(j, v, &chars))
+        jinja_fail(j, ERR_INVALID, "object of type '%s' has no len()", value_type_name(v));
     if (chars <= length || chars - length <= leeway)
         return v;
-    const struct text *head = text_slice_chars(j, text, 0, (size_t)keep);
+    const struct text *head = text_slice_chars(j, arg_text(j, v, false), 0, (size_t)keep);
     if (!arg_bool(j, args[1], false)) {
         struct list *parts = text_rsplit(j, head, text_literal(j, " "), 1);
         head = parts->items[0].text;

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "engine/template/jinja.h"
+#include "engine/template/jinja_node.h"
 #include "engine/template/jinja_number.h"
 #include "engine/template/jinja_ops.h"
 #include "engine/template/jinja_unicode.h"
@@ -192,6 +193,14 @@ static void repr_value(struct writer *w, struct value v, int depth)
         break;
     case VALUE_RANGE:
         repr_range(w, v.range);
+        break;
+    case VALUE_MACRO:
+        builder_literal(&w->b, "<Macro ");
+        if (v.macro->node->kind == STMT_MACRO)
+            repr_text(w, v.macro->node->value.text);
+        else
+            builder_literal(&w->b, "anonymous");
+        builder_literal(&w->b, ">");
         break;
     default:
         if (value_is_number(v)) {

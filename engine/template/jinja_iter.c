@@ -394,7 +394,10 @@ bool loop_next(struct jinja *j, struct loop *loop, struct value *item)
 
 static bool loop_peek(struct jinja *j, struct loop *loop)
 {
-    return loop->after.kind != VALUE_MISSING || loop_fetch(j, loop, &loop->after);
+    struct value item;
+    if (loop->after.kind == VALUE_MISSING && loop_fetch(j, loop, &item))
+        loop->after = item;  // what the filter refused must not stay there
+    return loop->after.kind != VALUE_MISSING;
 }
 
 int64_t loop_length(struct jinja *j, struct loop *loop)

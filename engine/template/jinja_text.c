@@ -435,11 +435,8 @@ static struct list *split_space(struct jinja *j, const struct text *text, uint64
         add_piece(j, list, text, at, end);
         at = skip_space(text, end, true);
     }
-    if (at < text->n_bytes) {
-        const struct text *rest = text_strip(j, text_slice(j, text, at, text->n_bytes), NULL,
-                                             TEXT_RIGHT);
-        list_append(j, list, value_text(rest));
-    }
+    if (at < text->n_bytes)  // keeps the white space at its end
+        add_piece(j, list, text, at, text->n_bytes);
     return list;
 }
 
@@ -505,7 +502,7 @@ struct list *text_rsplit(struct jinja *j, const struct text *text, const struct 
             end = back_space(text, start, true);
         }
         if (end > 0)
-            add_piece(j, list, text, skip_space(text, 0, true), end);
+            add_piece(j, list, text, 0, end);
     } else {
         if (separator->n_bytes == 0)
             jinja_fail(j, ERR_INVALID, "empty separator");

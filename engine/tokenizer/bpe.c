@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 #include "engine/formats/gguf.h"
 #include "engine/formats/model_file.h"
 #include "engine/tokenizer/token_list.h"
@@ -100,7 +101,7 @@ static enum status load_merges(struct bpe *bpe, const struct model_file *file, s
     for (size_t i = 0; i < n_slots && !status; i++)
         bpe->merges[i].rank = BPE_NO_RANK;
     bpe->mask = n_slots - 1;
-    bpe->seed = vocab_seed();
+    bpe->seed = rng_seed_from_system();
     for (size_t i = 0; i < n_merges && !status; i++) {
         struct text_view text;
         if (!model_file_array_text(file, key_merges, i, &text))

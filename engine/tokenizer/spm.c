@@ -2,8 +2,12 @@
  *
  * Spaces become U+2581, the characters of the text are the first symbols, and of all neighbours
  * whose joined text is a token the pair with the highest score is merged, the leftmost on a tie. A
- * symbol that is no token at the end comes out as its bytes. The text is never split into words
- * first: tokens may span them. A heap and a linked list keep it at n log n.
+ * symbol that is no token at the end comes out as its bytes. A heap and a linked list keep it at
+ * n log n.
+ *
+ * The rule sees the whole text at once. But where no token of the vocabulary contains U+2581 behind
+ * another character, nothing can ever merge across the start of a word, and the words are done one
+ * by one with the same result in less time.
  *
  * Only normal tokens take part, so that text can neither spell a control token nor "<0x41>".
  *
@@ -45,6 +49,24 @@ struct spm_work {
     size_t n_heap;
 };
 
+static const char space_mark[3] = {(char)0xe2, (char)0x96, (char)0x81};
+
+static bool is_mark(const char *text, size_t n_bytes)
+{
+    return n_bytes >= 3 && !memcmp(text, space_mark, 3);
+}
+
+/* Length of the text up to the first word that starts behind its first character. */
+static size_t first_word(const char *text, size_t n_bytes)
+{
+    size_t i = 0;
+    while (is_mark(text + i, n_bytes - i))
+        i += 3;
+    while (i < n_bytes && !is_mark(text + i, n_bytes - i))
+        i++;
+    return i;
+}
+
 enum status spm_init(struct spm *spm, const struct vocab *vocab, int32_t unknown,
                      struct error *err)
 {
@@ -61,11 +83,14 @@ enum status spm_init(struct spm *spm, const struct vocab *vocab, int32_t unknown
                              "tokenizer.ggml.tokens has no %s and the file names no unknown token",
                              text);
     }
+    spm->words_apart = true;
     for (size_t i = 0; i < vocab->n_tokens; i++) {
         size_t n;
         const char *text = vocab_text(vocab, i, &n);
-        if (vocab->kinds[i] == TOKEN_KIND_NORMAL && n > spm->token_bytes_max)
-            spm->token_bytes_max = n;
+        if (vocab->kinds[i] == TOKEN_KIND_NORMAL) {
+            spm->token_bytes_max = n > spm->token_bytes_max ? n : spm->token_bytes_max;
+            spm->words_apart = spm->words_apart && first_word(text, n) == n;
+        }
         if (vocab->kinds[i] == TOKEN_KIND_BYTE && vocab_parse_byte(text, n) < 0)
             return error_set(err, ERR_FORMAT,
                              "tokenizer.ggml.tokens[%zu] is a byte, but its text is not <0xXX>", i);
@@ -119,15 +144,14 @@ static int32_t find_normal(const struct spm *spm, const char *text, size_t n_byt
 
 static size_t mark_spaces(const char *text, size_t n_bytes, bool with_prefix, char *out)
 {
-    static const char mark[3] = {(char)0xe2, (char)0x96, (char)0x81};
     size_t n = 0;
     if (with_prefix) {
-        memcpy(out, mark, 3);
+        memcpy(out, space_mark, 3);
         n = 3;
     }
     for (size_t i = 0; i < n_bytes; i++) {
         if (text[i] == ' ') {
-            memcpy(out + n, mark, 3);
+            memcpy(out + n, space_mark, 3);
             n += 3;
         } else {
             out[n++] = text[i];
@@ -136,12 +160,12 @@ static size_t mark_spaces(const char *text, size_t n_bytes, bool with_prefix, ch
     return n;
 }
 
-static void split_characters(struct spm_work *work, size_t n_bytes)
+static void split_characters(struct spm_work *work, size_t first, size_t last)
 {
     size_t n = 0;
-    for (size_t i = 0; i < n_bytes; n++) {
+    for (size_t i = first; i < last; n++) {
         uint32_t code;
-        size_t length = utf8_decode(work->text + i, n_bytes - i, &code);
+        size_t length = utf8_decode(work->text + i, last - i, &code);
         length = length ? length : 1;
         work->symbols[n] = (struct spm_symbol){(uint32_t)i, (uint32_t)length,
                                                n ? (uint32_t)n - 1 : SYMBOL_NONE, (uint32_t)n + 1};
@@ -202,28 +226,40 @@ static enum status emit(const struct spm_work *work, struct token_list *out, str
     return status;
 }
 
+/* All of the marked text, or word by word. */
+static enum status encode_marked(struct spm_work *work, size_t n_bytes, struct token_list *out,
+                                 struct error *err)
+{
+    enum status status = OK;
+    for (size_t first = 0; first < n_bytes && !status;) {
+        size_t left = n_bytes - first;
+        size_t last = first + (work->spm->words_apart ? first_word(work->text + first, left) : left);
+        split_characters(work, first, last);
+        merge_all(work);
+        status = emit(work, out, err);
+        first = last;
+    }
+    return status;
+}
+
 enum status spm_encode(const struct spm *spm, const char *text, size_t n_bytes, bool with_prefix,
                        struct token_list *out, struct error *err)
 {
     size_t n_spaces = with_prefix;
     for (size_t i = 0; i < n_bytes; i++)
         n_spaces += text[i] == ' ';
-    size_t n_marked = n_bytes + 2 * n_spaces + with_prefix;
     size_t n_symbols_max = n_bytes + with_prefix;
     if (n_symbols_max == 0)
         return OK;
     struct spm_work work = {.spm = spm};
     enum status status = OK;
-    work.text = mem_alloc(n_marked);
+    work.text = mem_alloc(n_symbols_max + 2 * n_spaces);
     work.symbols = mem_alloc_array(n_symbols_max, sizeof *work.symbols);
     work.heap = mem_alloc_array(n_symbols_max, 2 * sizeof *work.heap);
-    if (!work.text || !work.symbols || !work.heap) {
+    if (!work.text || !work.symbols || !work.heap)
         status = error_set(err, ERR_MEMORY, "no memory to tokenize %zu bytes", n_bytes);
-    } else {
-        split_characters(&work, mark_spaces(text, n_bytes, with_prefix, work.text));
-        merge_all(&work);
-        status = emit(&work, out, err);
-    }
+    else
+        status = encode_marked(&work, mark_spaces(text, n_bytes, with_prefix, work.text), out, err);
     mem_free(work.text);
     mem_free(work.symbols);
     mem_free(work.heap);

@@ -15,6 +15,7 @@ struct spm {
     const struct vocab *vocab;  // borrowed
     int32_t byte_ids[256];      // <0xXX>, or the unknown token
     size_t token_bytes_max;     // longest text that a merge can make
+    bool words_apart;           // no token has U+2581 behind another character
 };
 
 /* unknown: id of the unknown token or -1. ERR_FORMAT when a byte has no token and there is none. */

@@ -85,9 +85,6 @@ size_t vocab_byte_text(unsigned char byte, char out[4]);
 /* The value of "<0xXX>", -1 for anything else. */
 int vocab_parse_byte(const char *text, size_t n_bytes);
 
-/* A random number for the seeds of hash tables. */
-uint64_t vocab_seed(void);
-
 /* Mixes two words; the base of the hash functions here. */
 static inline uint64_t vocab_mix(uint64_t a, uint64_t b)
 {

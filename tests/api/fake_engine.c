@@ -1,11 +1,11 @@
 /* An engine without a model: implements engine.h so that the server and the page can be tested for
  * protocol alone, with time, length and failures chosen by the request.
  *
- * A prompt may carry a directive, [[tokens=50 delay_ms=10 prefill_ms=500 fail_after=5]]; its keys are
- * in `struct script`. The answer is a fixed text (temperature 0) or words drawn by the seed, so the
- * same request gives the same bytes. One thread plays the scheduler: it wakes when the next token of
- * any job is due. Events queue up to a bound, past which the job pauses, as in the real engine.
- * Not a model of performance. */
+ * A prompt may carry a directive, [[tokens=50 delay_ms=10 prefill_ms=500 fail_after=5]]; its keys
+ * are in `struct script`. The answer is a fixed text (temperature 0) or words drawn by the seed, so
+ * the same request gives the same bytes. One thread plays the scheduler: it wakes when the next
+ * token of any job is due. Events queue up to a bound, past which the job pauses, as in the real
+ * engine. Not a model of performance. */
 #include "engine/engine.h"
 
 #include <pthread.h>
@@ -16,7 +16,13 @@
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
 
-enum { EVENTS_MAX = 64, TOKEN_BYTES = 24, PARALLEL = 32, QUEUE = 256, TOPS = ENGINE_TOP_LOGPROBS_MAX };
+enum {
+    EVENTS_MAX = 64,
+    TOKEN_BYTES = 24,
+    PARALLEL = 32,
+    QUEUE = 256,
+    TOPS = ENGINE_TOP_LOGPROBS_MAX
+};
 
 /* What a directive can ask for. */
 struct script {
@@ -24,10 +30,10 @@ struct script {
 };
 
 static const char *const words[] = {
-    "Wicara", " means",  " speech", ".",       " It",     " speaks", " many",  " tongues",
-    ",",      " caf\xc3", "\xa9",   " \xf0\x9f", "\x8c\x8a", " and",    " says",  " \"yes\"",
-    "\n\n",   "Line",    " two",    " ends",   " here",   ".",       " <b>",   "STOP",
-    " after", " that",   " more",   " words",  " follow", " until",  " the",   " end"};
+    "Wicara", " means",   " speech", ".",         " It",      " speaks", " many", " tongues",
+    ",",      " caf\xc3", "\xa9",    " \xf0\x9f", "\x8c\x8a", " and",    " says", " \"yes\"",
+    "\n\n",   "Line",     " two",    " ends",     " here",    ".",       " <b>",  "STOP",
+    " after", " that",    " more",   " words",    " follow",  " until",  " the",  " end"};
 enum { N_WORDS = sizeof words / sizeof words[0] };
 
 struct queued_event {
@@ -43,7 +49,7 @@ struct queued_event {
 struct choice {
     size_t n_tokens;
     bool finished;
-    char text[1 << 16];      // all text so far, for stop strings
+    char text[1 << 16];  // all text so far, for stop strings
     size_t n_bytes, n_sent;
 };
 
@@ -135,13 +141,15 @@ static const char *word_at(const struct job *job, uint32_t choice, size_t i)
 static void fill_token(struct job *job, struct queued_event *event, const char *word, size_t i)
 {
     static const char *const others[] = {" yes", " no", " perhaps", "\xff"};
-    event->token = (struct job_token){.token = (int32_t)(1000 + i % 97), .bytes = word,
-                                      .n_bytes = strlen(word), .logprob = -0.1f / (float)(1 + i % 7)};
+    event->token = (struct job_token){.token = (int32_t)(1000 + i % 97),
+                                      .bytes = word,
+                                      .n_bytes = strlen(word),
+                                      .logprob = -0.1f / (float)(1 + i % 7)};
     if (job->request.top_logprobs > 0) {
         event->token.n_top = (size_t)job->request.top_logprobs;
         event->token.top = event->top;
-        event->top[0] = (struct job_alternative){event->token.token, event->token.logprob, word,
-                                                 strlen(word)};
+        event->top[0] =
+            (struct job_alternative){event->token.token, event->token.logprob, word, strlen(word)};
         for (size_t k = 1; k < event->token.n_top; k++) {
             const char *other = others[k % 4];
             event->top[k] = (struct job_alternative){(int32_t)(2000 + k), -1.5f - (float)k, other,
@@ -262,8 +270,7 @@ static bool step_choice(struct job *job, uint32_t index)
 
 /* ---- the scheduler thread ---- */
 
-static bool end_job(struct job *job, enum job_event_type type, enum status status,
-                    const char *text)
+static bool end_job(struct job *job, enum job_event_type type, enum status status, const char *text)
 {
     struct queued_event *event = event_new(type);
     struct engine *engine = job->engine;
@@ -475,18 +482,27 @@ enum status engine_open(struct engine **out, const struct engine_options *option
     engine->fails = environment("FAKE_LOAD_FAILS", 0) > 0;
     engine->queue_max = options->queue_jobs_max ? options->queue_jobs_max : QUEUE;
     engine->id = mem_strdup(options->model_alias ? options->model_alias : "fake");
-    engine->info = (struct engine_info){
-        .model_id = engine->id, .architecture = "fake", .model_name = "Fake", .fingerprint = "fp_fake",
-        .cpu_level = options->cpu_level ? options->cpu_level : "scalar", .chat_template = "{{ fake }}",
-        .n_parameters = 1000000, .n_vocab = 4096, .ctx_train = 4096,
-        .ctx_size = options->ctx_size ? options->ctx_size : 4096,
-        .parallel = options->parallel ? options->parallel : PARALLEL, .threads = 1,
-        .weight_bytes = 1 << 20, .kv_bytes = 1 << 20, .kv_blocks = 128, .kv_block_tokens = 32,
-        .load_seconds = 0.01};
-    struct histogram *times[] = {&engine->ttft, &engine->itl, &engine->e2e, &engine->queue,
-                                 &engine->prefill, &engine->decode};
-    struct histogram *sizes[] = {&engine->rows, &engine->batch, &engine->prompts,
-                                 &engine->lengths};
+    engine->info =
+        (struct engine_info){.model_id = engine->id,
+                             .architecture = "fake",
+                             .model_name = "Fake",
+                             .fingerprint = "fp_fake",
+                             .cpu_level = options->cpu_level ? options->cpu_level : "scalar",
+                             .chat_template = "{{ fake }}",
+                             .n_parameters = 1000000,
+                             .n_vocab = 4096,
+                             .ctx_train = 4096,
+                             .ctx_size = options->ctx_size ? options->ctx_size : 4096,
+                             .parallel = options->parallel ? options->parallel : PARALLEL,
+                             .threads = 1,
+                             .weight_bytes = 1 << 20,
+                             .kv_bytes = 1 << 20,
+                             .kv_blocks = 128,
+                             .kv_block_tokens = 32,
+                             .load_seconds = 0.01};
+    struct histogram *times[] = {&engine->ttft,  &engine->itl,     &engine->e2e,
+                                 &engine->queue, &engine->prefill, &engine->decode};
+    struct histogram *sizes[] = {&engine->rows, &engine->batch, &engine->prompts, &engine->lengths};
     for (size_t i = 0; i < 6; i++)
         histogram_init(times[i], time_bounds, sizeof time_bounds / sizeof time_bounds[0]);
     for (size_t i = 0; i < 4; i++)
@@ -632,8 +648,8 @@ enum status engine_submit(struct engine *engine, const struct job_request *reque
         drop(job);
         return error_set(err, ERR_MEMORY, "no memory for the job");
     }
-    job->prompt_tokens = request->prompt_tokens ? request->n_prompt_tokens
-                                                : strlen(job->prompt) / 4 + 1;
+    job->prompt_tokens =
+        request->prompt_tokens ? request->n_prompt_tokens : strlen(job->prompt) / 4 + 1;
     read_script(job);
     pthread_mutex_lock(&engine->mutex);
     enum status status = OK;

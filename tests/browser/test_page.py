@@ -1,5 +1,5 @@
 """The chat page in headless Chromium, against the scripted engine and against the real model."""
-import os
+import importlib.resources
 import pathlib
 import tempfile
 
@@ -137,12 +137,12 @@ def test_phone(page):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_accessibility(page, theme):
-    axe = os.environ.get("WICARA_AXE", "build/axe/axe.min.js")
+    axe = importlib.resources.files("axe_playwright_python") / "axe.min.js"
     page.evaluate("theme => { localStorage.setItem('wicara.theme', theme); }", theme)
     page.reload()
     say(page, "Hello!")
     wait_for_answer(page)
-    page.evaluate(pathlib.Path(axe).read_text())  # runs in the page's main world, outside its CSP
+    page.evaluate(axe.read_text())  # runs in the page's main world, outside its CSP
     result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     assert [(v["id"], v["nodes"][0]["html"]) for v in result["violations"]] == []
     page.evaluate("localStorage.removeItem('wicara.theme')")

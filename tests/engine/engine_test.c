@@ -535,7 +535,7 @@ static void a_real_model_answers(void **state)
     }
     struct engine *engine = open_engine((struct engine_options){.model_path = path});
     struct job_request r = DEFAULTS;
-    r.messages_json = "[{\"role\":\"user\",\"content\":\"What is the capital of France?\"}]";
+    r.messages_json = "[{\"role\":\"user\",\"content\":\"Name the capital of France.\"}]";
     r.temperature = 0;
     r.max_tokens = 24;
     ask(engine, &r, &answer);

@@ -35,8 +35,9 @@ static inline uint32_t fuzz_random(uint32_t *state, uint32_t n)
 
 /* ---- bytes on the heap, through the address sanitizer's hooks ---- */
 
-__attribute__((weak)) int __sanitizer_install_malloc_and_free_hooks(
-    void (*on_malloc)(const volatile void *, size_t), void (*on_free)(const volatile void *));
+__attribute__((weak)) int
+__sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
+                                          void (*on_free)(const volatile void *));
 __attribute__((weak)) size_t __sanitizer_get_allocated_size(const volatile void *memory);
 
 static int64_t fuzz_bytes_now, fuzz_bytes_peak;

@@ -25,8 +25,8 @@
 #include "tests/fuzz/fuzz.h"
 
 enum {
-    ALLOCATION_FACTOR = 8,       // measured worst: 5, for keys of one byte
-    ALLOCATION_BYTES = 1024,     // for the empty file
+    ALLOCATION_FACTOR = 8,    // measured worst: 5, for keys of one byte
+    ALLOCATION_BYTES = 1024,  // for the empty file
     FIELDS_MAX = 4096,
 };
 

@@ -91,7 +91,9 @@ static bool escaped(struct oracle *o, uint32_t *out)
     int c = peek(o);
     o->at++;
     switch (c) {
-    case '"': case '\\': case '/':
+    case '"':
+    case '\\':
+    case '/':
         *out = (uint32_t)c;
         return true;
     case 'b':
@@ -281,8 +283,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < 2 && !oracle.gave_up; i++) {
         struct error err = {0};
         enum status status = json_scan((const char *)data, size, &limits[i], &err);
-        bool within = oracle.depth_seen <= limits[i].depth_max &&
-                      oracle.nodes <= limits[i].nodes_max;
+        bool within =
+            oracle.depth_seen <= limits[i].depth_max && oracle.nodes <= limits[i].nodes_max;
         FUZZ_CHECK(status == OK || (status == ERR_INVALID && err.text[0]));
         FUZZ_CHECK((status == OK) == (right && within));
         if (status == OK && oracle.longest_number <= CJSON_NUMBER_BYTES)

@@ -1,8 +1,8 @@
 /* Writes the seed corpora: `make_seeds FOLDER` fills FOLDER/gguf and FOLDER/json.
  *
- * Seeds are made and not kept, because they follow from a few lines each: for GGUF every value kind,
- * every tensor type, alignments, split keys and small broken files; for JSON texts that are right,
- * wrong, or right only by a hair. */
+ * Seeds are made and not kept, because they follow from a few lines each: for GGUF every value
+ * kind, every tensor type, alignments, split keys; for JSON texts that are right, wrong, or right
+ * only by a hair. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +120,7 @@ static void gguf_others(void)
 
 static void json_texts(void)
 {
+    // clang-format off
     static const char *const texts[] = {
         "0", "-0", "1.5e10", "1e-400", "1e308", "1.7976931348623157e308", "true", "false", "null",
         "\"\"", "\"a\"", "[]", "{}", "[1,2,3]", "[[],[[]],{}]", "{\"a\":1}", "{\"a\":{\"a\":1}}",
@@ -135,6 +136,7 @@ static void json_texts(void)
         "{\"a\":[{\"b\":[{\"c\":[{\"d\":[]}]}]}]}", "[0.1e+1,1E5,-1.25e-3]", "\"\x7f\"",
         "{\"/\":1,\"\\/b\":2,\"b\":3,\"\\u00fc\":4,\"\xc3\xa4\":5}",
     };
+    // clang-format on
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         save("json", texts[i], strlen(texts[i]));
 }

@@ -39,9 +39,13 @@ try() {
         found=no
         why=$(grep -o 'executed_units: *[0-9]*' run.log | tr -s ' ')
     else
-        found=yes
         why=$(grep -m 1 -oE 'check failed: .*|(AddressSanitizer|libFuzzer): .*|runtime error: .*' \
             out/log | cut -c1-90)
+        found=${why:+yes}
+        if [ -z "$found" ]; then
+            found=broken
+            why="the run failed without a finding: $(tail -1 out/log)"
+        fi
     fi
     took=$((SECONDS - start))
     cd "$root" && rm -rf "$copy"

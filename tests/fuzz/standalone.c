@@ -1,5 +1,7 @@
-/* Replays inputs through a fuzz target without libFuzzer, so that gcc alone can run the corpus: each
- * argument is a file or a folder of files. Prints how many inputs ran; none at all is a failure. */
+/* Replays inputs through a fuzz target without libFuzzer, so that gcc alone can run the corpus.
+ *
+ * Each argument is a file or a folder of files. Prints how many inputs ran; none at all is a
+ * failure, so that a wrong path cannot pass for a clean run. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

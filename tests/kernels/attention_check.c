@@ -93,6 +93,7 @@ static struct attention_tile make_tile(const uint16_t *k, const uint16_t *v, siz
     return (struct attention_tile){
         .k = k,
         .v = v,
+        .next_k = n_rows % 2 ? k : NULL,  // only a hint
         .head_dim = dim,
         .n_rows = n_rows,
         .q = q_rows + row,
@@ -185,7 +186,7 @@ static void check_tiles(const struct kernels *tables[CPU_LEVELS])
 {
     for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
         for (size_t r = 0; r < sizeof row_counts / sizeof row_counts[0]; r++) {
-            if (dims[d] * row_counts[r] > 9000)
+            if (dims[d] * row_counts[r] > 4200)
                 continue;  // the scalar level would take seconds
             for (int pattern = 0; pattern < PATTERNS; pattern++) {
                 int fill = (int)(d + r) % FILLS;  // every fill meets every pattern
@@ -294,6 +295,8 @@ static void check_sequence(const struct kernels *tables[CPU_LEVELS])
         check_fail("error %.2e", worst);
     for (int level = 0; level < CPU_LEVELS; level++) {
         for (size_t c = 0; tables[level] && c < sizeof chunks / sizeof chunks[0]; c++) {
+            if (level == CPU_SCALAR && chunks[c] != 61)
+                continue;  // it goes row by row whatever the chunk, and takes half a second
             check_begin("sequence %s in chunks of %zu", tables[level]->name, chunks[c]);
             for (size_t from = 0; from < LENGTH; from += chunks[c]) {
                 size_t to = from + chunks[c] < LENGTH ? from + chunks[c] : LENGTH;

@@ -46,7 +46,7 @@ def prefill_body(rng, stream):
 
 def phases(server):
     metrics = server.metrics()
-    return tuple(int(metrics[f'wicara:jobs{{phase="{p}"}}']) for p in ("queued", "prefill", "decode"))
+    return tuple(int(metrics[f'wicara_jobs{{phase="{p}"}}']) for p in ("queued", "prefill", "decode"))
 
 
 def wait_for(condition, seconds):

@@ -152,7 +152,11 @@ static void test_json(void **state)
         {"\n\r\t\b\f", 5, "\"\\n\\r\\t\\u0008\\u000c\""},
         {"\0\x1f\x7f", 3, "\"\\u0000\\u001f\\u007f\""},
         {"\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\"\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80\""},
-        {"a\xff" "b", 3, "\"a\xef\xbf\xbd" "b\""},
+        {"a\xff"
+         "b",
+         3,
+         "\"a\xef\xbf\xbd"
+         "b\""},
         {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
         {"x\xe2\x82", 3, "\"x\xef\xbf\xbd\xef\xbf\xbd\""},
     };

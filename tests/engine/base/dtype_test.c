@@ -95,8 +95,7 @@ static void test_f32_to_f16(void **state)
         assert_int_equal(f16_from_f32(value), half);
         if (isinf(value))
             continue;
-        double next = (half & 0x7fff) == 0x7bff ? 65536.0
-                                                 : fabs(half_value((uint16_t)(half + 1)));
+        double next = (half & 0x7fff) == 0x7bff ? 65536.0 : fabs(half_value((uint16_t)(half + 1)));
         float middle = copysignf((float)((fabs((double)value) + next) / 2), value);
         for (int32_t ulp = -2; ulp <= 2; ulp++) {
             check_narrow(f32_from_bits(f32_bits(middle) + (uint32_t)ulp));

@@ -67,7 +67,9 @@ static void test_cleaning(void **state)
     struct error err = {0};
     char name[600];
     (void)state;
-    error_set(&err, ERR_FORMAT, "key a\nb\x1b[31mc\x7f" "d\te");
+    error_set(&err, ERR_FORMAT,
+              "key a\nb\x1b[31mc\x7f"
+              "d\te");
     assert_string_equal(err.text, "key a?b?[31mc?d?e");
     static const char *const characters[] = {"\xc3\xbc", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
     for (size_t i = 0; i < 3; i++) {

@@ -18,8 +18,8 @@ static void test_buckets(void **state)
         double value;
         size_t bucket;
     } cases[] = {
-        {-1, 0}, {0, 0},      {0.5, 0},      {0.5000001, 1}, {1, 1},
-        {2, 2},  {10, 2},     {10.00001, 3}, {1e300, 3},     {INFINITY, 3},
+        {-1, 0}, {0, 0},  {0.5, 0},      {0.5000001, 1}, {1, 1},
+        {2, 2},  {10, 2}, {10.00001, 3}, {1e300, 3},     {INFINITY, 3},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -1,5 +1,5 @@
-/* The strict JSON check: a table after the manner of JSONTestSuite (right, wrong, and where RFC 8259
- * leaves it open: our rule), then each limit at its value and one past it. */
+/* The strict JSON check: a table after the manner of JSONTestSuite (right, wrong, and where
+ * RFC 8259 leaves it open: our rule), then each limit at its value and one past it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,6 +29,7 @@ static enum status scan(const char *text, size_t n_bytes, const struct json_limi
 
 static void test_right(void **state)
 {
+    // clang-format off
     static const char *const texts[] = {
         "0", "-0", "1", "-1", "10", "123456789012345678901234567890", "0.5", "-0.25", "1e5", "1E5",
         "1e+5", "1e-5", "0e0", "0e+1", "0E-1", "1.5e300", "1e-400", "123.456e78", "true", "false",
@@ -43,6 +44,7 @@ static void test_right(void **state)
         "[\"\\\\\"]", "[\"//\"]", "[\"\\u005C\"]", "\"\\u002c\"", "[1.7976931348623157e308]",
         "[5e-324]",
     };
+    // clang-format on
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct error err = {0};
@@ -52,12 +54,13 @@ static void test_right(void **state)
     }
 }
 
-/* What is wrong and the byte at which the message must say so; -1: any. */
+/* What is wrong, and a part of the message that must say so. */
 struct wrong {
     const char *text;
     size_t n_bytes;
     const char *part;
 };
+// clang-format off
 #define WRONG(text, part) {text, sizeof(text) - 1, part}
 
 static const struct wrong wrong_texts[] = {
@@ -77,7 +80,8 @@ static const struct wrong wrong_texts[] = {
     WRONG("\"a\"b", "byte 3"), WRONG("nulls", "byte 4"), WRONG("{} //", "byte 3"),
     WRONG("1\0", "byte 1"), WRONG("{}\0{}", "byte 2"), WRONG("true\x0b", "byte 4"),
     /* words and comments */
-    WRONG("nul", "byte 0"), WRONG("True", "byte 0"), WRONG("NULL", "byte 0"), WRONG("tru]", "byte 0"),
+    WRONG("nul", "byte 0"), WRONG("True", "byte 0"), WRONG("NULL", "byte 0"),
+    WRONG("tru]", "byte 0"),
     WRONG("NaN", "byte 0"), WRONG("Infinity", "byte 0"), WRONG("-Infinity", "byte 0"),
     WRONG("undefined", "byte 0"), WRONG("/*c*/1", "byte 0"), WRONG("[1//\n]", "byte 2"),
     WRONG("'a'", "byte 0"), WRONG("\x0c[]", "byte 0"), WRONG("\xc2\xa0[]", "byte 0"),
@@ -86,12 +90,15 @@ static const struct wrong wrong_texts[] = {
     WRONG("01", "byte 0"), WRONG("-01", "byte 0"), WRONG("00", "byte 0"), WRONG("-", "byte 0"),
     WRONG("+1", "byte 0"), WRONG(".5", "byte 0"), WRONG("-.5", "byte 0"), WRONG("1.", "byte 0"),
     WRONG("1.e5", "byte 0"), WRONG("1e", "byte 0"), WRONG("1e+", "byte 0"), WRONG("1e-", "byte 0"),
-    WRONG("1e5.5", "byte 3"), WRONG("0x10", "byte 1"), WRONG("1_000", "byte 1"), WRONG("1a", "byte 1"),
-    WRONG("[- 1]", "byte 1"), WRONG("[1 .5]", "byte 3"), WRONG("--1", "byte 0"), WRONG("1..5", "byte 0"),
+    WRONG("1e5.5", "byte 3"), WRONG("0x10", "byte 1"), WRONG("1_000", "byte 1"),
+    WRONG("1a", "byte 1"),
+    WRONG("[- 1]", "byte 1"), WRONG("[1 .5]", "byte 3"), WRONG("--1", "byte 0"),
+    WRONG("1..5", "byte 0"),
     WRONG("1ee5", "byte 0"), WRONG("[1e400]", "not finite"), WRONG("-1e400", "not finite"),
     WRONG("1e99999999999", "not finite"), WRONG("\xef\xbc\x91", "byte 0"),
     /* strings */
-    WRONG("\"", "byte 1"), WRONG("\"a", "byte 2"), WRONG("[\"a]", "byte 4"), WRONG("\"\\\"", "byte 3"),
+    WRONG("\"", "byte 1"), WRONG("\"a", "byte 2"), WRONG("[\"a]", "byte 4"),
+    WRONG("\"\\\"", "byte 3"),
     WRONG("\"\\", "byte 1"), WRONG("\"a\nb\"", "byte 2"), WRONG("\"a\tb\"", "byte 2"),
     WRONG("\"a\0b\"", "byte 2"), WRONG("\"\x1f\"", "byte 1"), WRONG("\"\\x41\"", "byte 1"),
     WRONG("\"\\a\"", "byte 1"), WRONG("\"\\'\"", "byte 1"), WRONG("\"\\\0\"", "byte 1"),
@@ -118,6 +125,7 @@ static const struct wrong wrong_texts[] = {
     WRONG("[{\"x\":{\"b\":1,\"c\":{\"b\":1},\"b\":2}}]", "duplicate"),
     WRONG("{\"a\":{\"a\":1},\"b\":1,\"a\":1}", "duplicate"),
 };
+// clang-format on
 
 static void test_wrong(void **state)
 {
@@ -136,8 +144,9 @@ static void test_wrong(void **state)
 /* Every cut of a right object is wrong, and no cut is read past its end. */
 static void test_cuts(void **state)
 {
-    static const char text[] = "{\"k\\u00e9\":[1.5e+10,-0,true,false,null,\"\\ud83d\\ude00\\n\xe2\x82"
-                               "\xac\"],\"o\":{\"p\":{},\"q\":[]}}";
+    static const char text[] =
+        "{\"k\\u00e9\":[1.5e+10,-0,true,false,null,\"\\ud83d\\ude00\\n\xe2\x82"
+        "\xac\"],\"o\":{\"p\":{},\"q\":[]}}";
     (void)state;
     for (size_t n = 0; n < sizeof text - 1; n++)
         assert_int_equal(scan(text, n, &wide, NULL), ERR_INVALID);
@@ -256,9 +265,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_right),      cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_cuts),       cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_deep_bomb),  cmocka_unit_test(test_nodes),
+        cmocka_unit_test(test_right),        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_cuts),         cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_deep_bomb),    cmocka_unit_test(test_nodes),
         cmocka_unit_test(test_long_numbers), cmocka_unit_test(test_many_names),
         cmocka_unit_test(test_no_memory),
     };

@@ -209,10 +209,10 @@ static void test_arena_cap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_zero_bytes),
-        cmocka_unit_test(test_copies), cmocka_unit_test(test_realloc_failure),
-        cmocka_unit_test(test_faults), cmocka_unit_test(test_guard),
-        cmocka_unit_test(test_map),    cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_sizes),     cmocka_unit_test(test_zero_bytes),
+        cmocka_unit_test(test_copies),    cmocka_unit_test(test_realloc_failure),
+        cmocka_unit_test(test_faults),    cmocka_unit_test(test_guard),
+        cmocka_unit_test(test_map),       cmocka_unit_test(test_arena),
         cmocka_unit_test(test_arena_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -179,8 +179,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges),          cmocka_unit_test(test_many_tiny_runs),
-        cmocka_unit_test(test_runs_see_each_other), cmocka_unit_test(test_create),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_many_tiny_runs),
+        cmocka_unit_test(test_runs_see_each_other),
+        cmocka_unit_test(test_create),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,8 +174,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),           cmocka_unit_test(test_failure_sticks),
-        cmocka_unit_test(test_file_equals_memory), cmocka_unit_test(test_short_file),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_failure_sticks),
+        cmocka_unit_test(test_file_equals_memory),
+        cmocka_unit_test(test_short_file),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

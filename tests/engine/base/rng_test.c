@@ -1,4 +1,4 @@
-/* The counter-based generator against the known answers of its paper's reference, and its spread. */
+/* The counter-based generator: the known answers of its paper, and how evenly it spreads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

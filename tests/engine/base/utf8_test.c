@@ -85,7 +85,8 @@ static void test_short_sequences(void **state)
         if (i >= 0xc00000 || i % 7 == 0)  // an ASCII or continuation byte ends there anyway
             check_bytes(bytes, 3);
     }
-    static const unsigned char edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
+    static const unsigned char edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90,
+                                          0x9f, 0xa0, 0xbf, 0xc0, 0xff};
     enum { EDGES = sizeof edges };
     for (unsigned lead = 0xee; lead < 0x100; lead++) {
         for (size_t i = 0; i < EDGES * EDGES * EDGES; i++) {
@@ -116,13 +117,15 @@ static bool can_be_completed(const unsigned char *bytes, size_t n_bytes)
 
 static void test_complete_prefix(void **state)
 {
-    static const unsigned char edges[] = {0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2,
-                                          0xdf, 0xe0, 0xe1, 0xed, 0xef, 0xf0, 0xf3, 0xf4, 0xf5};
+    static const unsigned char edges[] = {0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0,
+                                          0xbf, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xed,
+                                          0xef, 0xf0, 0xf3, 0xf4, 0xf5};
     enum { EDGES = sizeof edges };
     (void)state;
     for (size_t i = 0; i < EDGES * EDGES * EDGES * EDGES; i++) {
         unsigned char bytes[4] = {edges[i % EDGES], edges[i / EDGES % EDGES],
-                                  edges[i / EDGES / EDGES % EDGES], edges[i / EDGES / EDGES / EDGES]};
+                                  edges[i / EDGES / EDGES % EDGES],
+                                  edges[i / EDGES / EDGES / EDGES]};
         size_t n_bytes = i % 4 + 1, wanted = n_bytes;
         for (size_t n = 1; n <= 3 && n <= n_bytes; n++) {
             if (can_be_completed(bytes + n_bytes - n, n))

@@ -46,7 +46,7 @@ static void check_sample_numbers(const struct gguf *gguf)
         const char *key;
         int64_t value;
     } integers[] = {
-        {"k.u8", 200},         {"k.i8", -100},         {"k.u16", 60000},    {"k.i16", -30000},
+        {"k.u8", 200},         {"k.i8", -100},         {"k.u16", 60000},     {"k.i16", -30000},
         {"k.u32", 4000000000}, {"k.i32", -2000000000}, {"k.i64", INT64_MIN},
     };
     uint64_t u;
@@ -272,7 +272,10 @@ static void test_key_names(void **state)
     expect_error(&build, ERR_FORMAT, "not UTF-8 at byte 2");
     build_key_of(&build, "ab\xed\xa0\x80", 5);
     expect_error(&build, ERR_FORMAT, "not UTF-8 at byte 2");
-    build_key_of(&build, "g\xc3\xbc" "f", 4);
+    build_key_of(&build,
+                 "g\xc3\xbc"
+                 "f",
+                 4);
     expect_ok(&build);
     build_header(&build, 3, 0, 2);
     build_key_u32(&build, "twice", 1);

@@ -149,8 +149,8 @@ static void test_require(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
         uint64_t value = 12345;
-        enum status status = model_file_require_u64(file, cases[i].key, cases[i].min,
-                                                    cases[i].max, &value, &err);
+        enum status status =
+            model_file_require_u64(file, cases[i].key, cases[i].min, cases[i].max, &value, &err);
         assert_int_equal(status, cases[i].text ? ERR_FORMAT : OK);
         assert_string_equal(err.text, cases[i].text ? cases[i].text : "");
         assert_int_equal(value == 12345, cases[i].text != NULL);
@@ -234,9 +234,9 @@ enum { SHARDS = 3 };
 struct split_set {
     uint64_t no[SHARDS], count[SHARDS];
     uint64_t n_tensors_announced;
-    size_t without_key;           // shard that lacks split.no, SHARDS = none
-    bool without_sum;             // no split.tensors.count
-    const char *names[SHARDS];    // of the tensors
+    size_t without_key;         // shard that lacks split.no, SHARDS = none
+    bool without_sum;           // no split.tensors.count
+    const char *names[SHARDS];  // of the tensors
     const char *architecture[SHARDS];
 };
 
@@ -273,9 +273,9 @@ static void save_set(const struct split_set *set)
     }
 }
 
-#define FIRST "m-00001-of-00003.gguf"
+#define FIRST  "m-00001-of-00003.gguf"
 #define SECOND "m-00002-of-00003.gguf"
-#define THIRD "m-00003-of-00003.gguf"
+#define THIRD  "m-00003-of-00003.gguf"
 
 static void test_split_set(void **state)
 {

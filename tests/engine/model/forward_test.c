@@ -62,8 +62,8 @@ static double kl_divergence(const float *p_logits, const float *q_logits, size_t
     return kl;
 }
 
-/* Float weights: close in every logit. Quantised ones, where a last bit may tip an activation to the
- * next of its 255 steps: close as a distribution. */
+/* Float weights: close in every logit. Quantised ones, where a last bit may tip an activation to
+ * the next of its 255 steps: close as a distribution. */
 static void compare_golden(const struct tiny_model *tiny, const float *logits)
 {
     char path[96];

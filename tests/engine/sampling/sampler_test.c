@@ -380,6 +380,34 @@ static void exponentials_are_accurate(void **state)
     }
 }
 
+/* The order of summation, written out: 16 lanes of f32 over blocks of 1,024, then of f64. It is
+ * computed here by the baseline's arithmetic, in scan.c by that of the CPU's level: equal bits. */
+static void sums_have_the_specified_bits(void **state)
+{
+    (void)state;
+    static float row[5000];
+    fill(row, 5000, 12, 4);
+    for (size_t n = 1; n < 5000; n += 1 + n / 3) {
+        double lanes[16] = {0};
+        size_t i = 0;
+        while (i + 16 <= n) {
+            float sums[16] = {0};
+            for (size_t end = i + 1024; i < end && i + 16 <= n; i += 16)
+                for (size_t lane = 0; lane < 16; lane++)
+                    sums[lane] += scan_exp((row[i + lane] - 7.5f) * 1.25f);
+            for (size_t lane = 0; lane < 16; lane++)
+                lanes[lane] += (double)sums[lane];
+        }
+        for (size_t lane = 0; i < n; i++, lane++)
+            lanes[lane] += (double)scan_exp((row[i] - 7.5f) * 1.25f);
+        for (size_t half = 8; half > 0; half /= 2)
+            for (size_t lane = 0; lane < half; lane++)
+                lanes[lane] += lanes[lane + half];
+        double got = scan_exp_sum(row, n, 7.5f, 1.25f);
+        assert_memory_equal(&got, &lanes[0], sizeof got);
+    }
+}
+
 static void orderings_agree(void **state)
 {
     (void)state;
@@ -389,11 +417,19 @@ static void orderings_agree(void **state)
     fill(row, N, 8, 1);
     for (size_t i = 0; i < N; i++)
         row[i] = i % 11 == 0 ? -INFINITY : roundf(row[i] * 8) / 8;  // many ties
-    size_t n_all = scan_sort(row, N, all, scratch);
+    size_t n_all = scan_above(row, N, -INFINITY, N, all, scratch);
     assert_int_equal(n_all, N - (N + 10) / 11);
     for (size_t i = 1; i < n_all; i++) {
         float a = row[rank_token(all[i - 1])], b = row[rank_token(all[i])];
         assert_true(a > b || (a == b && rank_token(all[i - 1]) < rank_token(all[i])));
+    }
+    assert_int_equal(scan_above(row, N, -INFINITY, n_all - 1, top, scratch), n_all);
+    for (float least = -3; least < 4; least += 0.25f) {
+        size_t n = scan_above(row, N, least, N, top, scratch), want = 0;
+        while (want < n_all && row[rank_token(all[want])] >= least)
+            want++;
+        assert_int_equal(n, want);
+        assert_memory_equal(top, all, n * sizeof *top);
     }
     static const size_t ks[] = {1, 2, 15, 16, 17, 256, 1500, N};
     for (size_t k = 0; k < sizeof ks / sizeof *ks; k++) {
@@ -450,6 +486,7 @@ int main(void)
         cmocka_unit_test(choice_and_position_key_the_draw),
         cmocka_unit_test(bad_rows_are_errors),
         cmocka_unit_test(exponentials_are_accurate),
+        cmocka_unit_test(sums_have_the_specified_bits),
         cmocka_unit_test(orderings_agree),
         cmocka_unit_test(print_cost),
     };

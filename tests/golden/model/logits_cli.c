@@ -80,8 +80,8 @@ static int session_open(struct session *s, const char *path, size_t tokens_max)
         model_open(&s->model, s->file, &options, s->pool, &err) != OK)
         return fail(path, &err);
     const struct model_info *info = model_info(s->model);
-    fprintf(stderr, "%s: %s, weights %.1f MB, scratch %.1f MB, opened in %.1f ms, %s, %zu threads\n",
-            info->name, info->architecture, (double)info->weight_bytes / 1e6,
+    fprintf(stderr, "%s: %s, weights %.1f MB, scratch %.1f MB, opened in %.1f ms, %s, "
+            "%zu threads\n", info->name, info->architecture, (double)info->weight_bytes / 1e6,
             (double)info->scratch_bytes / 1e6, (double)(clock_ns() - start) / 1e6, kernels->name,
             s->options.threads);
     uint8_t root[SHA256_BYTES];

@@ -6,7 +6,7 @@
 CLI is the built tests/golden/tokenizer/tokenize_cli.c. Each text is encoded twice, as trusted (all
 special tokens count) and as untrusted (only user-defined ones); the ids must be equal, decoding
 them must give Python's bytes.decode(errors="replace") of the joined pieces, and no untrusted text
-may hold a control token. Needs tokenizers, gguf, sentencepiece (tests/requirements.txt).
+may hold a control token. Needs tokenizers, gguf, sentencepiece (tests/golden/requirements.txt).
 Exit status 1 on any difference."""
 
 import argparse

@@ -247,5 +247,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operations_keep_every_sequence_whole),
     };
-    return cmocka_run_group_tests_name("cache/random", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("cache/sequence_random", tests, NULL, NULL);
 }

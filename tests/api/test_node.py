@@ -1,0 +1,32 @@
+"""The official Node SDK: node/conversation.mjs against the fake engine, and the real model."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+FOLDER = pathlib.Path(__file__).parent / "node"
+
+
+def converse(server):
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("node and npm are not installed: the Node SDK is left out")
+    if not (FOLDER / "node_modules/openai").exists():
+        done = subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=FOLDER, capture_output=True,
+                              text=True, timeout=120)
+        if done.returncode != 0:
+            pytest.skip("npm ci failed, the Node SDK is left out: " + done.stderr[-300:])
+    done = subprocess.run(["node", "conversation.mjs"], cwd=FOLDER, capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "WICARA_URL": server.url})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("ok\n")
+
+
+def test_conversation_with_the_fake(fake):
+    converse(fake)
+
+
+def test_conversation_with_the_model(real):
+    converse(real)
