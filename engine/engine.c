@@ -305,6 +305,7 @@ void engine_metrics(const struct engine *engine, struct engine_metrics *out)
     *out = (struct engine_metrics){
         .jobs_waiting = waiting,
         .jobs_running = jobs > waiting ? jobs - waiting : 0,
+        .jobs_decoding = atomic_load(&m->jobs_decoding),
         .kv_blocks = atomic_load(&m->kv_blocks),
         .kv_blocks_free = atomic_load(&m->kv_blocks_free),
         .kv_blocks_cached = atomic_load(&m->kv_blocks_cached),

@@ -199,6 +199,7 @@ enum job_phase job_phase(const struct job *job);
 
 struct engine_metrics {
     size_t jobs_running, jobs_waiting;
+    size_t jobs_decoding;                       // of the running ones, past their first token
     size_t kv_blocks, kv_blocks_free, kv_blocks_cached;
     uint64_t prompt_tokens, generation_tokens;
     uint64_t prefix_queries, prefix_hits;       // tokens

@@ -45,7 +45,7 @@ void answer_release(struct answer *answer)
     }
 }
 
-void answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
+bool answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
                     uint64_t seed)
 {
     bool chat = answer->shape.endpoint == ENDPOINT_CHAT;
@@ -63,6 +63,7 @@ void answer_prepare(struct answer *answer, const char *model_id, const char *fin
     buf_append_text(head, ",\"system_fingerprint\":");
     buf_append_json(head, fingerprint, strlen(fingerprint));
     buf_printf(head, ",\"seed\":%" PRId64 ",\"choices\":[", (int64_t)seed);
+    return !head->failed;
 }
 
 const char *answer_finish_name(enum finish_reason reason)

@@ -40,9 +40,9 @@ struct answer {
 void answer_init(struct answer *answer, const struct answer_shape *shape);
 void answer_release(struct answer *answer);
 
-/* The prompt was accepted: fixes id, time, model, seed. */
-void answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
-                    uint64_t seed);
+/* The prompt was accepted: fixes id, time, model, seed. False without memory. */
+bool answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
+                    uint64_t seed) MUST_CHECK;
 /* Stream: what comes before the first text. */
 void answer_stream_start(struct answer *answer, struct buf *out);
 /* EVENT_TEXT, EVENT_FINISHED, EVENT_DONE. A stream appends SSE events; a whole answer gathers, and

@@ -52,12 +52,25 @@ static void histogram(struct page *page, const char *name, const char *help,
                n);
 }
 
+/* Jobs by phase; a preempted job counts with the phase it had reached. */
+static void write_phases(struct page *page, const struct engine_metrics *m)
+{
+    size_t decoding = m->jobs_decoding < m->jobs_running ? m->jobs_decoding : m->jobs_running;
+    const size_t jobs[] = {m->jobs_waiting, m->jobs_running - decoding, decoding};
+    static const char *const phases[] = {"queued", "prefill", "decode"};
+    buf_append_text(&page->out, "# HELP wicara_jobs Jobs by phase.\n# TYPE wicara_jobs gauge\n");
+    for (size_t i = 0; i < 3; i++)
+        buf_printf(&page->out, "wicara_jobs{%s,phase=\"%s\"} %zu\n", page->label.bytes, phases[i],
+                   jobs[i]);
+}
+
 static void write_engine(struct page *page, const struct engine_metrics *m)
 {
     size_t used = m->kv_blocks - m->kv_blocks_free;  // a cached block that nobody uses is free
     gauge(page, "vllm:num_requests_running", "Requests being computed.", (double)m->jobs_running);
     gauge(page, "vllm:num_requests_waiting", "Requests waiting for admission.",
           (double)m->jobs_waiting);
+    write_phases(page, m);
     gauge(page, "vllm:kv_cache_usage_perc", "Part of the KV blocks in use, 0 to 1.",
           m->kv_blocks ? (double)used / (double)m->kv_blocks : 0);
     counter(page, "vllm:prompt_tokens_total", "Prompt tokens accepted.", m->prompt_tokens);

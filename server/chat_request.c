@@ -332,6 +332,8 @@ enum status chat_request_parse(struct generation_request *request, const char *t
     }
     if (status == OK)
         status = read_logprobs(request, err);
+    if (status == OK)
+        status = buf_status(&request->ignored, "the list of ignored fields", err);
     job->kind = JOB_CHAT;
     if (status != OK)
         generation_request_release(request);

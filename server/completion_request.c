@@ -59,6 +59,8 @@ enum status completion_request_parse(struct generation_request *request, const c
                                                   model_id, strict, err);
     if (status == OK)
         status = read_prompt(request, err);
+    if (status == OK)
+        status = buf_status(&request->ignored, "the list of ignored fields", err);
     if (status != OK) {
         generation_request_release(request);
         return status;

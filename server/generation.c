@@ -67,12 +67,13 @@ static void fail_text(struct generation *generation, struct http_exchange *excha
     reply_failure(generation->request, exchange, &err);
 }
 
-static void prepare(struct generation *generation, const struct job_event *event)
+static bool prepare(struct generation *generation, const struct job_event *event)
 {
     const struct engine_info *info = engine_info(generation->app->engine);
     generation->prepared = true;
     generation->request->prompt_tokens = event->prompt_tokens;
-    answer_prepare(&generation->answer, generation->app->model_id, info->fingerprint, event->seed);
+    return answer_prepare(&generation->answer, generation->app->model_id, info->fingerprint,
+                          event->seed);
 }
 
 static void start_stream(struct generation *generation, struct http_exchange *exchange)
@@ -120,10 +121,14 @@ static void generation_wake(void *state, struct http_exchange *exchange, unsigne
             fail(generation, exchange, event);
             return;
         }
-        if (event->type == EVENT_PREPARED)
-            prepare(generation, event);
-        else if (take_event(generation, exchange, event))
+        if (event->type == EVENT_PREPARED) {
+            if (!prepare(generation, event)) {
+                fail_text(generation, exchange, ERR_MEMORY, "no memory for the answer");
+                return;
+            }
+        } else if (take_event(generation, exchange, event)) {
             return;
+        }
     }
     if (events & HTTP_STOPPING) {
         fail_text(generation, exchange, ERR_SHUTDOWN, "the server is shutting down");

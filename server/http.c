@@ -20,13 +20,10 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
-#include "server/api_error.h"
-#include "server/http_watch.h"
+#include "server/http_exchange.h"
 
 enum {
     REQUESTS_PER_CONNECTION = 1000,
-    REPLY_HEADERS_MAX = 16,
-    EXCHANGE_ARENA_BYTES = 256 << 10,
     STREAM_BYTES_MAX = 4 << 20,
     STREAM_BLOCK_BYTES = 16384,
     CONNECTION_MEMORY_BYTES = 40 << 10,
@@ -42,75 +39,6 @@ struct http_server {
     _Atomic size_t body_bytes;  // of all requests in flight
     _Atomic uint64_t replies[6];
 };
-
-struct http_exchange {
-    struct http_server *server;
-    struct http_conn *conn;
-    struct MHD_Connection *mhd;
-    atomic_uint holds;
-    struct arena arena;  // target, header copies
-    const char *target;
-    const char *method;
-    struct http_gate_result gate;
-    bool head_seen, request_seen;
-    void *user;
-    int64_t start_ns;
-
-    struct buf body;
-    size_t body_received;  // also of a body that is only drained
-    int refuse_status;     // body too large or no memory: decided while it is read
-    const char *refuse_why;
-
-    int http_status;  // of the reply, 0 = none yet
-    const char *content_type;
-    const char *header_names[REPLY_HEADERS_MAX], *header_values[REPLY_HEADERS_MAX];
-    size_t n_headers;
-    bool close_after;
-    struct buf reply;
-    const void *static_bytes;
-    size_t static_n_bytes;
-    bool queued;  // the reply was given to libmicrohttpd
-
-    const struct http_work *work;
-    void *state;
-    bool streaming;
-    bool stream_ended;
-    struct buf out;  // stream: bytes not yet taken
-    size_t out_sent;
-};
-
-/* ---- exchange ---- */
-
-/* The body is needed for on_request() only, an answer may take minutes. */
-static void exchange_forget_body(struct http_exchange *exchange)
-{
-    atomic_fetch_sub(&exchange->server->body_bytes, exchange->body.n_bytes);
-    buf_release(&exchange->body);
-}
-
-static void exchange_drop(struct http_exchange *exchange)
-{
-    if (!exchange || atomic_fetch_sub(&exchange->holds, 1) != 1)
-        return;
-    if (exchange->work)
-        exchange->work->release(exchange->state);
-    exchange_forget_body(exchange);
-    buf_release(&exchange->reply);
-    buf_release(&exchange->out);
-    arena_release(&exchange->arena);
-    mem_free(exchange);
-}
-
-static void exchange_hold(struct http_exchange *exchange)
-{
-    atomic_fetch_add(&exchange->holds, 1);
-}
-
-static void exchange_cancel_and_drop(struct http_exchange *exchange)
-{
-    exchange->work->cancel(exchange->state);
-    exchange_drop(exchange);
-}
 
 static void resume_connection(struct MHD_Connection *connection)
 {
@@ -130,128 +58,6 @@ static void set_phase(struct http_conn *conn, enum conn_phase phase, int64_t dea
     conn->phase = phase;
     conn->deadline_ns = deadline_ms > 0 ? clock_ns() + deadline_ms * ns_per_ms : 0;
     pthread_mutex_unlock(&conn->watch->mutex);
-}
-
-/* ---- what the layer above calls ---- */
-
-const char *http_method(const struct http_exchange *exchange)
-{
-    return exchange->method;
-}
-const char *http_path(const struct http_exchange *exchange)
-{
-    return exchange->gate.path;
-}
-const struct http_gate_result *http_gate_facts(const struct http_exchange *exchange)
-{
-    return &exchange->gate;
-}
-const char *http_request_header(const struct http_exchange *exchange, const char *name)
-{
-    return MHD_lookup_connection_value(exchange->mhd, MHD_HEADER_KIND, name);
-}
-const char *http_body(const struct http_exchange *exchange, size_t *n_bytes)
-{
-    *n_bytes = exchange->body.n_bytes;
-    return exchange->body.bytes ? exchange->body.bytes : "";
-}
-void *http_exchange_user(const struct http_exchange *exchange)
-{
-    return exchange->user;
-}
-void http_exchange_set_user(struct http_exchange *exchange, void *user)
-{
-    exchange->user = user;
-}
-bool http_is_answered(const struct http_exchange *exchange)
-{
-    return exchange->http_status != 0;
-}
-void http_close_after(struct http_exchange *exchange)
-{
-    exchange->close_after = true;
-}
-
-void http_add_header(struct http_exchange *exchange, const char *name, const char *value)
-{
-    for (const char *at = value; *at; at++) {
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            return;
-    }
-    char *name_copy = arena_memdup0(&exchange->arena, name, strlen(name));
-    char *value_copy = arena_memdup0(&exchange->arena, value, strlen(value));
-    if (!name_copy || !value_copy || exchange->n_headers == REPLY_HEADERS_MAX) {
-        log_warn("reply header %s was dropped", name);
-        return;
-    }
-    exchange->header_names[exchange->n_headers] = name_copy;
-    exchange->header_values[exchange->n_headers++] = value_copy;
-}
-
-void http_reply_static(struct http_exchange *exchange, int http_status, const char *content_type,
-                       const void *bytes, size_t n_bytes)
-{
-    if (exchange->http_status != 0)
-        return;
-    exchange->http_status = http_status;
-    exchange->content_type = content_type;
-    exchange->static_bytes = bytes;
-    exchange->static_n_bytes = n_bytes;
-}
-
-void http_reply_take(struct http_exchange *exchange, int http_status, const char *content_type,
-                     struct buf *body)
-{
-    static const char no_memory[] = "{\"error\":{\"message\":\"the reply did not fit into memory\","
-                                    "\"type\":\"server_error\",\"param\":null,\"code\":null}}";
-    if (exchange->http_status == 0 && body->failed) {
-        http_reply_static(exchange, 500, "application/json", no_memory, sizeof no_memory - 1);
-    } else if (exchange->http_status == 0) {
-        exchange->http_status = http_status;
-        exchange->content_type = content_type;
-        exchange->reply = *body;
-        *body = (struct buf){.bytes_max = body->bytes_max};
-        return;
-    }
-    buf_release(body);
-}
-
-void http_wait(struct http_exchange *exchange, const struct http_work *work, void *state)
-{
-    struct http_conn *conn = exchange->conn;
-    pthread_mutex_lock(&conn->watch->mutex);
-    exchange->work = work;
-    exchange->state = state;
-    conn->exchange = exchange;
-    conn->phase = CONN_WAIT;
-    conn->deadline_ns = 0;
-    conn->wants_ping = true;
-    conn->ping_due = false;
-    conn->ping_ns = clock_ns() + conn->watch->ping_interval_ns;
-    bool left = conn->half_closed;
-    conn->gone = left;
-    conn->woken = true;  // ask the work once before sleeping: its first event may be there already
-    pthread_mutex_unlock(&conn->watch->mutex);
-    if (left)
-        work->cancel(state);  // the client left before its request was complete
-}
-
-void http_stream(struct http_exchange *exchange, int http_status, const char *content_type)
-{
-    if (exchange->http_status != 0)
-        return;
-    exchange->http_status = http_status;
-    exchange->content_type = content_type;
-    exchange->streaming = true;
-}
-
-void *http_wake_handle(const struct http_exchange *exchange)
-{
-    return exchange->conn;
-}
-void http_notify(void *wake_handle)
-{
-    http_watch_notify(wake_handle);
 }
 
 /* ---- replies ---- */
@@ -404,17 +210,13 @@ static void *on_uri(void *context, const char *target, struct MHD_Connection *co
 {
     struct http_server *server = context;
     struct http_conn *conn = conn_of(connection);
-    struct http_exchange *exchange = conn ? mem_calloc(1, sizeof *exchange) : NULL;
+    if (!conn)
+        return NULL;
+    struct http_exchange *exchange = exchange_create(
+        conn, connection, target, server->settings.body_bytes_max, &server->body_bytes);
     if (!exchange)
         return NULL;
     exchange->server = server;
-    exchange->conn = conn;
-    exchange->mhd = connection;
-    exchange->start_ns = clock_ns();
-    atomic_init(&exchange->holds, 1);
-    arena_init(&exchange->arena, EXCHANGE_ARENA_BYTES);
-    buf_init(&exchange->body, server->settings.body_bytes_max);
-    exchange->target = arena_memdup0(&exchange->arena, target, strlen(target));
     pthread_mutex_lock(&server->watch.mutex);
     bool first = conn->n_requests == 0;
     if (!first || conn->phase == CONN_IDLE)
@@ -441,18 +243,6 @@ static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-static void refuse(struct http_exchange *exchange, int http_status, const char *why)
-{
-    struct buf body;
-    buf_init(&body, 4096);
-    struct api_error error = api_error_http(http_status, why);
-    api_error_write(&body, &error);
-    exchange->close_after = true;
-    if (error.retry_after_s > 0)
-        http_add_header(exchange, "Retry-After", "1");
-    http_reply_take(exchange, http_status, "application/json", &body);
-}
-
 /* Head complete, nothing of the body taken yet: the last moment to refuse without reading it. */
 static enum MHD_Result head_complete(struct http_exchange *exchange, const char *method,
                                      const char *version)
@@ -461,17 +251,15 @@ static enum MHD_Result head_complete(struct http_exchange *exchange, const char 
     struct field_list list = {.n_fields = 0};
     MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, on_field, &list);
     exchange->head_seen = true;
-    exchange->method = arena_memdup0(&exchange->arena, method, strlen(method));
-    if (!exchange->target || !exchange->method)
+    if (!exchange_set_head(exchange, method, version, list.fields, list.n_fields))
         return MHD_NO;
-    struct http_head head = {method, version, exchange->target, list.fields, list.n_fields};
     const char *why;
-    int status = http_gate_check(&head, &server->settings.policy, &exchange->gate, &why);
+    int status = http_gate_check(&exchange->head, &server->settings.policy, &exchange->gate, &why);
     const struct http_gate_result *gate = &exchange->gate;
     if (status != 0)
-        refuse(exchange, status, why);
+        exchange_refuse(exchange, status, why);
     else if (gate->content_length > server->settings.body_bytes_max)
-        refuse(exchange, 413, "the request body is too large");
+        exchange_refuse(exchange, 413, "the request body is too large");
     else
         server->handlers.on_head(server->handlers.user, exchange);
     bool body = gate->content_length > 0 || gate->chunked;
@@ -523,7 +311,7 @@ static enum MHD_Result advance(struct http_exchange *exchange)
         exchange->request_seen = true;
         set_phase(exchange->conn, CONN_REPLY, REPLY_MS);
         if (exchange->refuse_status != 0)
-            refuse(exchange, exchange->refuse_status, exchange->refuse_why);
+            exchange_refuse(exchange, exchange->refuse_status, exchange->refuse_why);
         else
             server->handlers.on_request(server->handlers.user, exchange);
         exchange_forget_body(exchange);

@@ -19,6 +19,7 @@
 #include "engine/base/mem.h"
 #include "server/app.h"
 #include "server/listener.h"
+#include "server/notify.h"
 #include "server/options.h"
 #include "server/params.h"
 #include "server/privileges.h"
@@ -230,6 +231,7 @@ static bool serve(struct program *program)
         }
         if (state == ENGINE_READY && !announced) {
             print_banner(program);
+            notify_manager("READY=1");
             announced = true;
         }
         if (wait_signal(program, announced ? 1000 : POLL_MS))
@@ -243,6 +245,7 @@ static void drain(struct program *program)
     struct app *app = &program->app;
     atomic_store(&app->draining, true);
     engine_drain(app->engine);
+    notify_manager("STOPPING=1");
     int64_t deadline = clock_ns() + (int64_t)program->state.values.drain_s * 1000000000;
     struct http_stats stats;
     http_stats(app->http, &stats);

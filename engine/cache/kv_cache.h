@@ -45,7 +45,7 @@ enum status kv_cache_create(struct kv_cache **out, const struct kv_layout *layou
 void kv_cache_free(struct kv_cache *cache);
 
 const struct kv_layout *kv_cache_layout(const struct kv_cache *cache);
-/* Blocks in all; of these free ones (unused or evictable); of those evictable (in the prefix cache). */
+/* Blocks in all; those that can be taken (unused or evictable); the evictable among them. */
 size_t kv_cache_blocks(const struct kv_cache *cache, size_t group);
 size_t kv_cache_blocks_free(const struct kv_cache *cache, size_t group);
 size_t kv_cache_blocks_cached(const struct kv_cache *cache, size_t group);

@@ -28,9 +28,9 @@ size_t sequence_tokens(const struct sequence *sequence);  // stored tokens
  * sequence must be empty. Returns the number of tokens now stored. */
 size_t sequence_match_prefix(struct sequence *sequence, const int32_t *tokens, size_t n_tokens);
 
-/* Makes sure that tokens [0, n_tokens) have writable blocks, evicting cached ones as needed;
- * a shared block that will be written is copied first. ERR_BUSY when the pool has no block left
- * (nothing is taken then). */
+/* Before every step: makes sure that tokens [0, n_tokens) have writable blocks, evicting cached ones
+ * as needed; a shared block that will be written is copied first. ERR_BUSY when the pool has no
+ * block left (nothing is taken then). */
 enum status sequence_reserve(struct sequence *sequence, size_t n_tokens,
                              struct error *err) MUST_CHECK;
 /* How many blocks of the group sequence_reserve() would take for n_tokens. */
@@ -40,11 +40,13 @@ size_t sequence_blocks_needed(const struct sequence *sequence, size_t group, siz
  * under the hash chain of `tokens` (all tokens from position 0). */
 void sequence_commit(struct sequence *sequence, const int32_t *tokens, size_t n_tokens);
 
-/* Rolls back to n_tokens stored tokens (preemption: 0), releasing what lies behind. */
+/* Rolls back to n_tokens stored tokens (preemption: 0), releasing what lies behind. Where a window
+ * has passed that point already, rolls back to 0; sequence_tokens() tells. */
 void sequence_truncate(struct sequence *sequence, size_t n_tokens);
 
 /* dst (empty, same cache) becomes a copy of src's first n_tokens: whole blocks are shared, the last
- * partial one is copied. ERR_BUSY when no block is left for the copy. */
+ * partial one is copied. ERR_BUSY when no block is left for the copy, ERR_INVALID when a window has
+ * passed n_tokens. */
 enum status sequence_fork(struct sequence *dst, const struct sequence *src, size_t n_tokens,
                           struct error *err) MUST_CHECK;
 

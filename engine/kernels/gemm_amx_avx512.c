@@ -2,16 +2,16 @@
  * whichever unit adds them up and the float formula is the same.
  *
  * One tile instruction multiplies 16 activation rows by a panel of 16 output rows over a block of 32
- * columns; what is left is the float formula on the 256 sums. On Sapphire Rapids multiplying and
- * storing a tile take 5 ns each and overlap only if a tile is stored two multiplications later
- * (6.2 ns a block instead of 9.9), so sums rotate through four tiles and a ring in L1 and the
- * formula runs three blocks behind, in the shadow of the tile unit. 16 float sums stay in registers
- * over a slice of K. Measured: 8 rows by 2 panels is slower, because a tile costs the same with 8
- * rows as with 16.
+ * columns; what is left is the float formula on the 256 sums. On Sapphire Rapids, measured: multiply
+ * and store take 5 ns each whatever the number of rows and overlap if a tile is stored 3 multiplies
+ * later (9 ns a block with its loads instead of 14); the formula takes 11 ns, twice as long within
+ * some 130 cycles of any tile instruction, which halve the rate of 512-bit floats. So a tile is done
+ * in two phases over a slice of K: all sums into L1, then the formula with 16 sums in registers:
+ * 21 ns where vpdpbusd needs 36 to 40. Interleaving the phases: 34.
  *
- * Weights are expanded to signed bytes once for a group of rows, activations are packed once for
- * all panels of the call. Small batches go to gemm_avx512.c. Tile instructions are written as asm:
- * the compiler's macros do not tell it that they read memory. */
+ * Weights are expanded to signed bytes once for a group of rows, activations copied once for all
+ * panels (rows of 4 KiB would fall into one set of L1). Small batches go to gemm_avx512.c. Tile
+ * instructions are written as asm: the compiler's macros do not tell it that they read memory. */
 #include <string.h>
 
 #include "engine/kernels/gemm_avx512.h"
@@ -19,39 +19,31 @@
 #include "engine/kernels/pack.h"
 
 enum {
-    AMX_ROWS_MIN = 7,   // below, vpdpbusd straight from the packed nibbles is faster
-    ROWS_MAX = 16,      // of a tile
-    GROUP_TILES = 3,    // tiles of a group of rows
-    SLICE_BLOCKS = 20,  // of K: 10 KiB of expanded quants
-    STORE_LAG = 3,      // multiplications between that of a tile and its store
+    AMX_ROWS_MIN = 9,    // below, vpdpbusd straight from the packed nibbles is faster
+    AMX_TILE_ROWS = 16,
+    AMX_GROUP_ROWS = 48,
+    AMX_SLICE_UNITS = 20,  // multiplications of a slice: 20 KiB of sums, 10 of expanded quants
+    STORE_LAG = 3,         // multiplications between that of a tile and its store
 };
 
-/* The group's activations, in the order in which they are read. */
-struct packed_rows {
-    _Alignas(64) int8_t q[GROUP_TILES][SLICE_BLOCKS][ROWS_MAX][ACT_BLOCK];
-};
-struct packed_scales {
-    struct {
-        float da[ROWS_MAX];
-        float dsum[ROWS_MAX];  // da * sum
-    } at[GROUP_TILES][SLICE_BLOCKS];
-};
-
-/* One panel's slice: signed quants; d, and the minimums or the sub-scales of Q6_K. */
-struct expanded {
-    _Alignas(64) int8_t quants[SLICE_BLOCKS][8][LINE_BYTES];
-    _Alignas(64) float d[SLICE_BLOCKS][PANEL_ROWS];
-    _Alignas(64) float m[2][SLICE_BLOCKS][PANEL_ROWS];
-};
-
-struct slice_amx {
+/* A slice of K for a group of rows: the activations, and one panel's weights. */
+struct amx_slice {
     const struct q8_rows *x;
-    size_t n_blocks, b_first, b_last;    // of the whole row; the slice of K
-    size_t first_row, n_rows, tile_rows; // the group and how it is cut
-    struct packed_scales scales;
+    size_t n_blocks, b_first, b_last;     // of a whole row; the slice
+    size_t first_row, n_rows, tile_rows;  // the group and how it is cut
+    float da[AMX_GROUP_ROWS][AMX_SLICE_UNITS];
+    float dsum[AMX_GROUP_ROWS][AMX_SLICE_UNITS];  // da * sum
+};
+struct amx_rows {
+    _Alignas(64) int8_t q[AMX_GROUP_ROWS][AMX_SLICE_UNITS * ACT_BLOCK];
+};
+struct expanded {
+    _Alignas(64) int8_t quants[AMX_SLICE_UNITS][8][LINE_BYTES];  // signed
+    _Alignas(64) float d[AMX_SLICE_UNITS][PANEL_ROWS];
+    _Alignas(64) float m[2][AMX_SLICE_UNITS][PANEL_ROWS];  // minimums, or sub-scales of Q6_K
 };
 
-/* ---- Tiles: 0..3 sums, 4 and 6 activations, 5 and 7 weights. ---- */
+/* ---- Tiles: 0..3 sums, 4 activations, 5 weights. ---- */
 
 struct tile_config {
     uint8_t palette, start_row, reserved[14];
@@ -65,10 +57,9 @@ static void tiles_configure(bool halves)
 {
     struct tile_config config = {.palette = 1};
     uint8_t quads = halves ? 4 : 8;
-    for (size_t i = 0; i < 8; i++) {
-        bool is_weights = i == 5 || i == 7, is_activations = i == 4 || i == 6;
-        config.rows[i] = is_weights ? quads : ROWS_MAX;
-        config.row_bytes[i] = is_activations ? quads * 4 : LINE_BYTES;
+    for (size_t i = 0; i < 6; i++) {
+        config.rows[i] = i == 5 ? quads : AMX_TILE_ROWS;
+        config.row_bytes[i] = i == 4 ? quads * 4 : LINE_BYTES;
     }
     __asm__ volatile("ldtilecfg %0" : : "m"(config));
 }
@@ -78,13 +69,15 @@ static void tiles_release(void)
     __asm__ volatile("tilerelease");
 }
 
-#define TILE_MULTIPLY(sums, activations, weights, a, b)                                            \
+/* sums = activations at a * weights at b */
+#define TILE_MULTIPLY(sums, a, b)                                                                  \
     __asm__ volatile("tilezero %%tmm" #sums "\n\t"                                                 \
-                     "tileloadd (%0,%2,1), %%tmm" #activations "\n\t"                              \
-                     "tileloadd (%1,%3,1), %%tmm" #weights "\n\t"                                  \
-                     "tdpbssd %%tmm" #weights ", %%tmm" #activations ", %%tmm" #sums               \
+                     "tileloadd (%0,%2,1), %%tmm4\n\t"                                            \
+                     "tileloadd (%1,%3,1), %%tmm5\n\t"                                            \
+                     "tdpbssd %%tmm5, %%tmm4, %%tmm" #sums                                         \
                      :                                                                             \
-                     : "r"(a), "r"(b), "r"((size_t)ACT_BLOCK), "r"((size_t)LINE_BYTES)             \
+                     : "r"(a), "r"(b), "r"((size_t)AMX_SLICE_UNITS * ACT_BLOCK),                   \
+                       "r"((size_t)LINE_BYTES)                                                     \
                      : "memory")
 #define TILE_STORE(sums, to)                                                                       \
     __asm__ volatile("tilestored %%tmm" #sums ", (%0,%1,1)"                                        \
@@ -93,19 +86,21 @@ static void tiles_release(void)
                      : "memory")
 
 struct block_sums {
-    _Alignas(64) int32_t at[ROWS_MAX][PANEL_ROWS];
+    _Alignas(64) int32_t at[AMX_TILE_ROWS][PANEL_ROWS];
 };
 
-/* All sums of a tile. A store waits for its multiplication, so it comes STORE_LAG later. */
-static ALWAYS_INLINE void tile_sums(size_t n, const int8_t *a, size_t a_step, const int8_t *b,
-                                    size_t b_step, struct block_sums *sums)
+/* n sums, of consecutive `columns` (16 or 32) of 16 rows at a and of lines at b. A store waits for
+ * its multiplication, so it comes STORE_LAG later. */
+static ALWAYS_INLINE void tile_sums(size_t n, size_t columns, const int8_t *a, const int8_t *b,
+                                    struct block_sums *sums)
 {
+    const size_t b_step = columns * PANEL_ROWS;
     for (size_t u = 0; u < n + STORE_LAG; u += 4) {
 #define STEP(i, now, late)                                                                         \
     if (u + i >= STORE_LAG && u + i < n + STORE_LAG)                                               \
         TILE_STORE(late, &sums[u + i - STORE_LAG]);                                                \
     if (u + i < n)                                                                                 \
-        TILE_MULTIPLY(now, 4, 5, a + (u + i) * a_step, b + (u + i) * b_step);
+        TILE_MULTIPLY(now, a + (u + i) * columns, b + (u + i) * b_step);
         STEP(0, 0, 1)
         STEP(1, 1, 2)
         STEP(2, 2, 3)
@@ -114,63 +109,55 @@ static ALWAYS_INLINE void tile_sums(size_t n, const int8_t *a, size_t a_step, co
     }
 }
 
-/* The float formula of block i; Q6_K: `high` is the sums of the block's second half. */
-static ALWAYS_INLINE void add_block(enum dtype dtype, const int n_rows,
-                                    const struct block_sums *sums, const struct block_sums *high,
-                                    const float da[ROWS_MAX], const float dsum[ROWS_MAX],
-                                    const struct expanded *e, size_t i, __m512 acc[ROWS_MAX])
-{
-    const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
-    __m512 d = _mm512_load_ps(e->d[i]), m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    if (has_min || halves)
-        m[0] = _mm512_load_ps(e->m[0][i]);
-    if (halves)
-        m[1] = _mm512_load_ps(e->m[1][i]);
-#pragma GCC unroll 16
-    for (int r = 0; r < n_rows; r++) {
-        __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(sums->at[r]));
-        if (halves) {
-            __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(high->at[r]));
-            value = _mm512_fmadd_ps(second, m[1], _mm512_mul_ps(value, m[0]));
-        }
-        acc[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(d, _mm512_set1_ps(da[r])), acc[r]);
-        if (has_min)
-            acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(dsum[r]), acc[r]);
-    }
-}
-
-/* Tile t of the group, n_rows activation rows, by one expanded panel. */
-static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct slice_amx *s,
-                               const struct packed_rows *rows, size_t t, const struct expanded *e,
+/* n_rows activation rows, from row `row` of the group, by one expanded panel. */
+static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct amx_slice *s,
+                               const struct amx_rows *rows, size_t row, const struct expanded *e,
                                float *y, size_t y_stride)
 {
-    const bool halves = dtype == DTYPE_Q6_K;
+    const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
     const size_t units = halves ? 2 : 1;  // multiplications a block
     size_t n = s->b_last - s->b_first;
-    struct block_sums sums[SLICE_BLOCKS * 2];
-    __m512 acc[ROWS_MAX];
-    tile_sums(n * units, rows->q[t][0][0], halves ? 16 : ROWS_MAX * ACT_BLOCK,
-              e->quants[0][0], 8 * LINE_BYTES / units, sums);
+    struct block_sums sums[AMX_SLICE_UNITS];
+    __m512 acc[AMX_TILE_ROWS];
+    tile_sums(n * units, ACT_BLOCK / units, rows->q[row], e->quants[0][0], sums);
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
         acc[r] = s->b_first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (size_t)r * y_stride);
-    for (size_t i = 0; i < n; i++)
-        add_block(dtype, n_rows, &sums[i * units], &sums[i * units + 1], s->scales.at[t][i].da,
-                  s->scales.at[t][i].dsum, e, i, acc);
+    for (size_t i = 0; i < n; i++) {
+        const struct block_sums *low = &sums[i * units], *high = low + units - 1;
+        __m512 d = _mm512_load_ps(e->d[i]), m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+        if (has_min || halves)
+            m[0] = _mm512_load_ps(e->m[0][i]);
+        if (halves)
+            m[1] = _mm512_load_ps(e->m[1][i]);
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
+            __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(low->at[r]));
+            if (halves) {
+                __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(high->at[r]));
+                value = _mm512_fmadd_ps(second, m[1], _mm512_mul_ps(value, m[0]));
+            }
+            __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(s->da[row + (size_t)r][i]));
+            acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
+            if (has_min)
+                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]),
+                                         acc[r]);
+        }
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
         _mm512_storeu_ps(y + (size_t)r * y_stride, acc[r]);
 }
 
-typedef void tile_fn(const struct slice_amx *s, const struct packed_rows *rows, size_t t,
+typedef void tile_fn(const struct amx_slice *s, const struct amx_rows *rows, size_t row,
                      const struct expanded *e, float *y, size_t y_stride);
 
 #define TILE(name, dtype, n_rows)                                                                  \
-    static void tile_##name##_##n_rows(const struct slice_amx *s, const struct packed_rows *rows,  \
-                                       size_t t, const struct expanded *e, float *y,               \
+    static void tile_##name##_##n_rows(const struct amx_slice *s, const struct amx_rows *rows,     \
+                                       size_t row, const struct expanded *e, float *y,             \
                                        size_t y_stride)                                            \
     {                                                                                              \
-        tile(dtype, n_rows, s, rows, t, e, y, y_stride);                                           \
+        tile(dtype, n_rows, s, rows, row, e, y, y_stride);                                         \
     }
 #define EACH_HEIGHT(X, name, dtype)                                                                \
     X(name, dtype, 1) X(name, dtype, 2) X(name, dtype, 3) X(name, dtype, 4)                        \
@@ -180,7 +167,7 @@ typedef void tile_fn(const struct slice_amx *s, const struct packed_rows *rows, 
 #define ENTRY(name, dtype, n_rows) [n_rows] = tile_##name##_##n_rows,
 #define FAMILY(name, dtype)                                                                        \
     EACH_HEIGHT(TILE, name, dtype)                                                                 \
-    static tile_fn *const tiles_##name[ROWS_MAX + 1] = {EACH_HEIGHT(ENTRY, name, dtype)};
+    static tile_fn *const tiles_##name[AMX_TILE_ROWS + 1] = {EACH_HEIGHT(ENTRY, name, dtype)};
 
 /* From expanded quants only the formula is left of the type. */
 FAMILY(plain, DTYPE_Q8_0)
@@ -189,26 +176,32 @@ FAMILY(halves, DTYPE_Q6_K)
 
 /* ---- The loops. ---- */
 
-/* Rows past the last one of a tile stay as they are: their sums are computed and not used. */
-static void pack_rows(struct slice_amx *s, struct packed_rows *rows)
+/* A tile is always read in full: what lies behind the last row is multiplied and not used. */
+static void copy_rows(struct amx_slice *s, struct amx_rows *rows)
 {
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
     for (size_t row = 0; row < s->n_rows; row++) {
-        size_t t = row / s->tile_rows, r = row % s->tile_rows;
+        size_t at = (s->first_row + row) * s->n_blocks + s->b_first;
         const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
-        const float *d = s->x->d + (s->first_row + row) * s->n_blocks + s->b_first;
-        const int32_t *sum = s->x->sum + (s->first_row + row) * s->n_blocks + s->b_first;
         for (size_t i = 0; i < n; i++) {
-            _mm256_store_si256((__m256i *)rows->q[t][i][r],
-                               _mm256_loadu_si256((const __m256i *)(q + i * ACT_BLOCK)));
-            s->scales.at[t][i].da[r] = d[i];
-            s->scales.at[t][i].dsum[r] = d[i] * (float)((int16_t)sum[i] + (sum[i] >> 16));
+            __m256i block = _mm256_loadu_si256((const __m256i *)(q + i * ACT_BLOCK));
+            _mm256_store_si256((__m256i *)(rows->q[row] + i * ACT_BLOCK), block);
+        }
+        for (size_t i = 0; i < n; i += 16) {
+            __mmask16 mask = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffff);
+            __m512 d = _mm512_maskz_loadu_ps(mask, s->x->d + at + i);
+            __m512i both = _mm512_maskz_loadu_epi32(mask, s->x->sum + at + i);
+            __m512i low = _mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16);
+            __m512i sum = _mm512_add_epi32(low, _mm512_srai_epi32(both, 16));
+            _mm512_mask_storeu_ps(s->da[row] + i, mask, d);
+            _mm512_mask_storeu_ps(s->dsum[row] + i, mask,
+                                  _mm512_mul_ps(d, _mm512_cvtepi32_ps(sum)));
         }
     }
 }
 
 /* Blocks of the slice as signed bytes and f32 scales; fetches the same of the next panel. */
-static ALWAYS_INLINE void expand(enum dtype dtype, const struct slice_amx *s, const uint8_t *panel,
+static ALWAYS_INLINE void expand(enum dtype dtype, const struct amx_slice *s, const uint8_t *panel,
                                  size_t panel_bytes, struct expanded *e)
 {
     const struct panel_layout layout = panel_layout(dtype);
@@ -241,8 +234,8 @@ static ALWAYS_INLINE void expand(enum dtype dtype, const struct slice_amx *s, co
 }
 
 /* One group and slice over all panels. */
-static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[ROWS_MAX + 1],
-                                    struct slice_amx *s, struct packed_rows *rows,
+static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[AMX_TILE_ROWS + 1],
+                                    const struct amx_slice *s, const struct amx_rows *rows,
                                     const uint8_t *panels, size_t n_panels, float *y,
                                     size_t y_stride)
 {
@@ -250,41 +243,44 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[ROWS_
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
         expand(dtype, s, panels, panel_bytes, &e);
-        for (size_t row = 0, t = 0; row < s->n_rows; row += s->tile_rows, t++) {
+        for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {
             size_t left = s->n_rows - row;
-            tiles[left < s->tile_rows ? left : s->tile_rows](s, rows, t, &e, y + row * y_stride,
+            tiles[left < s->tile_rows ? left : s->tile_rows](s, rows, row, &e, y + row * y_stride,
                                                              y_stride);
         }
     }
 }
 
-typedef void slice_fn(struct slice_amx *s, struct packed_rows *rows, const uint8_t *panels,
-                      size_t n_panels, float *y, size_t y_stride);
+typedef void amx_slice_fn(const struct amx_slice *s, const struct amx_rows *rows,
+                          const uint8_t *panels, size_t n_panels, float *y, size_t y_stride);
 
 /* Slices of about equal length, whole super-blocks. */
-static size_t slice_end(size_t b_first, size_t n_blocks, size_t unit)
+static size_t slice_end(enum dtype dtype, size_t b_first, size_t n_blocks)
 {
-    size_t left = (n_blocks - b_first) / unit, most = SLICE_BLOCKS / unit;
-    size_t n_slices = (left + most - 1) / most;
+    size_t unit = panel_layout(dtype).group_blocks;
+    size_t most = AMX_SLICE_UNITS / (dtype == DTYPE_Q6_K ? 2 : 1) / unit;
+    size_t left = (n_blocks - b_first) / unit, n_slices = (left + most - 1) / most;
     return b_first + (left + n_slices - 1) / n_slices * unit;
 }
 
-static void gemm(enum dtype dtype, slice_fn *run, struct packed_rows *rows, const void *panels,
-                 size_t n_panels, const struct q8_rows *x, size_t first_row, size_t n_rows,
-                 float *y, size_t y_stride)
+/* Not inlined, so that the copied rows and the expanded weights lie in frames of their own. */
+static __attribute__((noinline)) void gemm(enum dtype dtype, amx_slice_fn *run,
+                                           struct amx_rows *rows, const void *panels,
+                                           size_t n_panels, const struct q8_rows *x,
+                                           size_t first_row, size_t n_rows, float *y,
+                                           size_t y_stride)
 {
-    struct slice_amx s;
+    struct amx_slice s;
     s.x = x;
     s.n_blocks = x->n_cols / ACT_BLOCK;
-    size_t group_rows = GROUP_TILES * ROWS_MAX;
     tiles_configure(dtype == DTYPE_Q6_K);
-    for (size_t row = 0; row < n_rows; row += group_rows) {
+    for (size_t row = 0; row < n_rows; row += AMX_GROUP_ROWS) {
         s.first_row = first_row + row;
-        s.n_rows = n_rows - row < group_rows ? n_rows - row : group_rows;
-        s.tile_rows = slice_even_rows(s.n_rows, ROWS_MAX);
+        s.n_rows = n_rows - row < AMX_GROUP_ROWS ? n_rows - row : AMX_GROUP_ROWS;
+        s.tile_rows = even_tile_rows(s.n_rows, AMX_TILE_ROWS);
         for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
-            s.b_last = slice_end(s.b_first, s.n_blocks, panel_layout(dtype).group_blocks);
-            pack_rows(&s, rows);
+            s.b_last = slice_end(dtype, s.b_first, s.n_blocks);
+            copy_rows(&s, rows);
             run(&s, rows, panels, n_panels, y + row * y_stride, y_stride);
         }
     }
@@ -293,15 +289,15 @@ static void gemm(enum dtype dtype, slice_fn *run, struct packed_rows *rows, cons
 
 #define QUANTISED(name, dtype, family)                                                             \
     static __attribute__((noinline)) void slice_##name(                                            \
-        struct slice_amx *s, struct packed_rows *rows, const uint8_t *panels, size_t n_panels,     \
-        float *y, size_t y_stride)                                                                 \
+        const struct amx_slice *s, const struct amx_rows *rows, const uint8_t *panels,             \
+        size_t n_panels, float *y, size_t y_stride)                                                \
     {                                                                                              \
         run_slice(dtype, tiles_##family, s, rows, panels, n_panels, y, y_stride);                  \
     }                                                                                              \
     static void gemm_##name##_amx(const void *panels, size_t n_panels, const struct q8_rows *x,    \
                                   size_t first_row, size_t n_rows, float *y, size_t y_stride)      \
     {                                                                                              \
-        struct packed_rows rows;                                                                   \
+        struct amx_rows rows;                                                                      \
         if (n_rows < AMX_ROWS_MIN)                                                                 \
             gemm_##name##_avx512(panels, n_panels, x, first_row, n_rows, y, y_stride);             \
         else                                                                                       \

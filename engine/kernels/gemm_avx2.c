@@ -175,17 +175,16 @@ static ALWAYS_INLINE void add_quads(enum dtype dtype, int v, __m256i low, __m256
 
 /* ---- Tiles. ---- */
 
-/* Tile t, n_rows activation rows, by output rows [8 * half, 8 * (half + n_halves)) of the panel. */
+/* n_rows activation rows, from row `row` of the group, by output rows 8 * half and on of the panel,
+ * 8 or 16 of them. */
 static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_halves,
-                               const struct slice *s, size_t t, size_t half, const uint8_t *panel,
-                               float *y, size_t y_stride)
+                               const struct slice *s, size_t row, size_t half,
+                               const uint8_t *panel, float *y, size_t y_stride)
 {
     const bool has_min = panel_layout(dtype).has_min, has_parts = dtype == DTYPE_Q6_K;
     const bool has_codes = dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K;
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
-    const int8_t *q = s->x->q + (s->first_row + slice_tile_row(s, t)) * n_cols
-                      + s->b_first * ACT_BLOCK;
-    const struct tile_block *act = s->blocks + t * n;
+    const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
     struct super_codes codes;
     __m256 acc[ROWS_MAX][2];
 #pragma GCC unroll 4
@@ -195,7 +194,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
             acc[r][h] = s->b_first == 0 ? _mm256_setzero_ps()
                                         : _mm256_loadu_ps(y + (size_t)r * y_stride + h * 8);
     }
-    for (size_t b = s->b_first; b < s->b_last; b++, q += ACT_BLOCK, act++) {
+    for (size_t i = 0; i < n; i++, q += ACT_BLOCK) {
+        size_t b = s->b_first + i;
         const uint8_t *quants = panel + panel_quants(dtype, b) + half * HALF_LINE;
         if (has_codes && b % SUPER_BLOCKS == 0)
             unpack_6bit(panel + panel_subscales(dtype, b), &codes);
@@ -209,10 +209,11 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
             __m256i sum[ROWS_MAX], sum_high[ROWS_MAX], sum16[ROWS_MAX][2];
 #pragma GCC unroll 4
             for (int r = 0; r < n_rows; r++) {
-                sum[r] = has_min || dtype == DTYPE_Q8_0 ? _mm256_setzero_si256()
-                                                        : _mm256_set1_epi32(act->start[r]);
-                sum_high[r] = has_parts ? _mm256_set1_epi32(act->start_high[r])
-                                        : _mm256_setzero_si256();
+                sum[r] = sum_high[r] = _mm256_setzero_si256();
+                if (!has_min && dtype != DTYPE_Q8_0)
+                    sum[r] = _mm256_set1_epi32(s->start[row + (size_t)r][i]);
+                if (has_parts)
+                    sum_high[r] = _mm256_set1_epi32(s->start_high[row + (size_t)r][i]);
             }
 #pragma GCC unroll 4
             for (int v = 0; v < 4; v++) {
@@ -227,14 +228,15 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
             block_scales(dtype, panel, b, s->n_blocks, half + (size_t)h, &codes, &d, m);
 #pragma GCC unroll 4
             for (int r = 0; r < n_rows; r++) {
-                __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(act->da[r]));
+                __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(s->da[row + (size_t)r][i]));
                 __m256 value = _mm256_cvtepi32_ps(sum[r]);
                 if (has_parts)
                     value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_high[r]), m[1],
                                             _mm256_mul_ps(value, m[0]));
                 acc[r][h] = _mm256_fmadd_ps(value, scale, acc[r][h]);
                 if (has_min)
-                    acc[r][h] = _mm256_fmadd_ps(m[0], _mm256_set1_ps(act->dsum[r]), acc[r][h]);
+                    acc[r][h] = _mm256_fmadd_ps(
+                        m[0], _mm256_set1_ps(s->dsum[row + (size_t)r][i]), acc[r][h]);
             }
         }
     }
@@ -246,58 +248,42 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
     }
 }
 
-static ALWAYS_INLINE void run_tile(enum dtype dtype, size_t n_rows, const struct slice *s, size_t t,
-                                   const uint8_t *panel, float *y, size_t y_stride)
+static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s,
+                                    const uint8_t *panels, size_t n_panels, float *y,
+                                    size_t y_stride)
 {
-    switch (n_rows) {
-    case 1: tile(dtype, 1, 2, s, t, 0, panel, y, y_stride); return;
-    case 2: tile(dtype, 2, 2, s, t, 0, panel, y, y_stride); return;
-    case 3:
-        for (size_t half = 0; half < 2; half++)
-            tile(dtype, 3, 1, s, t, half, panel, y + half * 8, y_stride);
-        return;
-    default:
-        for (size_t half = 0; half < 2; half++)
-            tile(dtype, 4, 1, s, t, half, panel, y + half * 8, y_stride);
-        return;
-    }
-}
-
-static ALWAYS_INLINE void gemm(enum dtype dtype, const uint8_t *panels, size_t n_panels,
-                               const struct q8_rows *x, size_t first_row, size_t n_rows, float *y,
-                               size_t y_stride)
-{
-    enum { GROUP_TILES = 4, SLICE_BLOCKS = TILE_BLOCKS / GROUP_TILES };
-    size_t panel_bytes = pack_panel_bytes(dtype, x->n_cols);
-    size_t group_rows = n_rows <= ROWS_MAX ? ROWS_MAX : GROUP_TILES * ROWS_MAX;
-    size_t slice_blocks = n_rows <= ROWS_MAX ? TILE_BLOCKS : SLICE_BLOCKS;
-    struct slice s;
-    s.x = x;
-    s.n_blocks = x->n_cols / ACT_BLOCK;
-    for (size_t row = 0; row < n_rows; row += group_rows) {
-        s.first_row = first_row + row;
-        s.n_rows = n_rows - row < group_rows ? n_rows - row : group_rows;
-        for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
-            s.b_last = s.b_first + slice_blocks < s.n_blocks ? s.b_first + slice_blocks
-                                                             : s.n_blocks;
-            slice_prepare(&s, dtype, slice_even_rows(s.n_rows, ROWS_MAX));
-            for (size_t p = 0; p < n_panels; p++) {
-                for (size_t t = 0; t < s.n_tiles; t++) {
-                    size_t first = slice_tile_row(&s, t);
-                    run_tile(dtype, slice_tile_row(&s, t + 1) - first, &s, t,
-                             panels + p * panel_bytes,
-                             y + (row + first) * y_stride + p * PANEL_ROWS, y_stride);
-                }
+    size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
+    for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
+        for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {
+            size_t left = s->n_rows - row;
+            float *to = y + row * y_stride;
+            switch (left < s->tile_rows ? left : s->tile_rows) {
+            case 1: tile(dtype, 1, 2, s, row, 0, panels, to, y_stride); break;
+            case 2: tile(dtype, 2, 2, s, row, 0, panels, to, y_stride); break;
+            case 3:
+                for (size_t half = 0; half < 2; half++)
+                    tile(dtype, 3, 1, s, row, half, panels, to + half * 8, y_stride);
+                break;
+            default:
+                for (size_t half = 0; half < 2; half++)
+                    tile(dtype, 4, 1, s, row, half, panels, to + half * 8, y_stride);
+                break;
             }
         }
     }
 }
 
 #define QUANTISED(name, dtype)                                                                     \
+    static void slice_##name(const struct slice *s, const uint8_t *panels, size_t n_panels,        \
+                             float *y, size_t y_stride)                                            \
+    {                                                                                              \
+        run_slice(dtype, s, panels, n_panels, y, y_stride);                                        \
+    }                                                                                              \
     static void gemm_##name##_avx2(const void *panels, size_t n_panels, const struct q8_rows *x,   \
                                    size_t first_row, size_t n_rows, float *y, size_t y_stride)     \
     {                                                                                              \
-        gemm(dtype, panels, n_panels, x, first_row, n_rows, y, y_stride);                          \
+        each_slice(dtype, ROWS_MAX, slice_##name, panels, n_panels, x, first_row, n_rows, y,       \
+                   y_stride);                                                                      \
     }
 QUANTISED(q4_0, DTYPE_Q4_0)
 QUANTISED(q4_1, DTYPE_Q4_1)

@@ -4,12 +4,11 @@
  * with 4 activations broadcast to all lanes: no sum across lanes, ever. vpdpbusd wants unsigned
  * weights, so quants stay unsigned and each sum starts at -bias * (sum of the activations).
  *
- * A tile is up to ROWS_MAX activation rows by one panel: its int and float sums stay in registers
- * and each line of weights is taken apart once for all of its rows. From EXPAND_ROWS rows on, a
- * slice of the panel is first expanded to bytes in a scratch that stays in L1 and serves all tiles.
- * What depends on activations alone (starting values, d * sum) is prepared once for all panels.
+ * A tile is up to 8 activation rows by one panel: its int and float sums stay in registers and each
+ * line of weights is taken apart once for all of its rows. (Taking a panel apart once for more rows,
+ * through a scratch in L1, was measured and gains nothing: the stores cost what the masks cost.)
  *
- * The functions that take `dtype` and `n_rows` as constants are inlined into one instance each. */
+ * The functions that take `dtype` or `n_rows` as constants are inlined into one instance each. */
 #include <string.h>
 
 #include "engine/kernels/gemm_avx512.h"
@@ -17,16 +16,8 @@
 #include "engine/kernels/pack.h"
 
 enum {
-    ROWS_MAX = 8,         // of a tile: 8 int and 8 float sums leave room for weights and scales
-    EXPAND_ROWS = 16,     // rows from which taking quants apart once for all tiles pays
-    SLICE_BLOCKS = 32,    // blocks of an expanded slice of K: 16 KiB of quants
+    ROWS_MAX = 8,  // 8 int and 8 float sums leave room for weights and scales
     PREFETCH_BYTES = 1536,
-};
-
-struct expanded {
-    _Alignas(64) uint8_t quants[SLICE_BLOCKS][8][LINE_BYTES];
-    _Alignas(64) float d[SLICE_BLOCKS][PANEL_ROWS];
-    _Alignas(64) float m[2][SLICE_BLOCKS][PANEL_ROWS];  // minimums, or the sub-scales of Q6_K
 };
 
 /* ---- Tiles. ---- */
@@ -38,41 +29,35 @@ static ALWAYS_INLINE __m512i broadcast_quad(const int8_t *q)
     return _mm512_set1_epi32(quad);
 }
 
-/* Tile t of the group, n_rows activation rows, by one panel. `e` NULL: straight from the panel;
- * otherwise scales come from e, and `panel` is quants as bytes, 512 a block. */
-static ALWAYS_INLINE void tile(enum dtype dtype, bool is_expanded, const int n_rows,
-                               const struct slice *s, size_t t, const uint8_t *panel,
-                               const struct expanded *e, float *y, size_t y_stride)
+/* n_rows activation rows, from row `row` of the group, by one panel. */
+static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct slice *s,
+                               size_t row, const uint8_t *panel, float *y, size_t y_stride)
 {
     const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
-    const enum dtype stored = is_expanded ? DTYPE_Q8_0 : dtype;
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
-    const int8_t *q = s->x->q + (s->first_row + slice_tile_row(s, t)) * n_cols + s->b_first * ACT_BLOCK;
-    const struct tile_block *act = s->blocks + t * n;
+    const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
     struct super_codes codes;
     __m512 acc[ROWS_MAX];
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
         acc[r] = s->b_first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (size_t)r * y_stride);
-    for (size_t i = 0; i < n; i++, q += ACT_BLOCK, act++) {
-        size_t b = s->b_first + i;
-        const uint8_t *quants = is_expanded ? panel + i * 8 * LINE_BYTES
-                                            : panel + panel_quants(dtype, b);
+    for (size_t i = 0; i < n; i++, q += ACT_BLOCK) {
+        const uint8_t *quants = panel + panel_quants(dtype, s->b_first + i);
         __m512i sum[ROWS_MAX], high_sum[ROWS_MAX];
 #pragma GCC unroll 8
-        for (int r = 0; r < n_rows; r++) {
-            sum[r] = has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(act->start[r]);
-            high_sum[r] = halves ? _mm512_set1_epi32(act->start_high[r]) : _mm512_setzero_si512();
-        }
-        if (!is_expanded) {
+        for (size_t line = 0; line < panel_layout(dtype).quant_bytes; line += LINE_BYTES)
+            _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
 #pragma GCC unroll 8
-            for (size_t line = 0; line < panel_layout(dtype).quant_bytes; line += LINE_BYTES)
-                _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
+        for (int r = 0; r < n_rows; r++) {
+            sum[r] = has_min ? _mm512_setzero_si512()
+                             : _mm512_set1_epi32(s->start[row + (size_t)r][i]);
+            high_sum[r] = halves ? _mm512_set1_epi32(s->start_high[row + (size_t)r][i])
+                                 : _mm512_setzero_si512();
         }
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
             __m512i low, high;
-            quad_pair(stored, quants, v, &low, &high);
+            quad_pair(dtype, quants, v, &low, &high);
 #pragma GCC unroll 8
             for (int r = 0; r < n_rows; r++) {
                 const int8_t *quad = q + (size_t)r * n_cols + 4 * v;
@@ -84,23 +69,18 @@ static ALWAYS_INLINE void tile(enum dtype dtype, bool is_expanded, const int n_r
             }
         }
         __m512 d, m[2];
-        if (is_expanded) {
-            d = _mm512_load_ps(e->d[i]);
-            m[0] = _mm512_load_ps(e->m[0][i]);
-            m[1] = _mm512_load_ps(e->m[1][i]);
-        } else {
-            block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
-        }
+        block_scales(dtype, panel, s->b_first + i, s->n_blocks, &codes, &d, m);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
-            __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(act->da[r]));
+            __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(s->da[row + (size_t)r][i]));
             __m512 value = _mm512_cvtepi32_ps(sum[r]);
             if (halves)
                 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high_sum[r]), m[1],
                                         _mm512_mul_ps(value, m[0]));
             acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
             if (has_min)
-                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(act->dsum[r]), acc[r]);
+                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]),
+                                         acc[r]);
         }
     }
 #pragma GCC unroll 8
@@ -108,135 +88,49 @@ static ALWAYS_INLINE void tile(enum dtype dtype, bool is_expanded, const int n_r
         _mm512_storeu_ps(y + (size_t)r * y_stride, acc[r]);
 }
 
-typedef void tile_fn(const struct slice *s, size_t t, const uint8_t *panel,
-                     const struct expanded *e, float *y, size_t y_stride);
-
-#define TILE(name, dtype, is_expanded, n_rows)                                                     \
-    static void tile_##name##_##n_rows(const struct slice *s, size_t t, const uint8_t *panel,      \
-                                       const struct expanded *e, float *y, size_t y_stride)        \
-    {                                                                                              \
-        tile(dtype, is_expanded, n_rows, s, t, panel, e, y, y_stride);                             \
-    }
-#define TILES(name, dtype, is_expanded)                                                            \
-    TILE(name, dtype, is_expanded, 1)                                                              \
-    TILE(name, dtype, is_expanded, 2)                                                              \
-    TILE(name, dtype, is_expanded, 3)                                                              \
-    TILE(name, dtype, is_expanded, 4)                                                              \
-    TILE(name, dtype, is_expanded, 5)                                                              \
-    TILE(name, dtype, is_expanded, 6)                                                              \
-    TILE(name, dtype, is_expanded, 7)                                                              \
-    TILE(name, dtype, is_expanded, 8)                                                              \
-    static tile_fn *const tiles_##name[ROWS_MAX + 1] = {                                           \
-        NULL,            tile_##name##_1, tile_##name##_2, tile_##name##_3, tile_##name##_4,       \
-        tile_##name##_5, tile_##name##_6, tile_##name##_7, tile_##name##_8};
-
-TILES(q4_0, DTYPE_Q4_0, false)
-TILES(q4_1, DTYPE_Q4_1, false)
-TILES(q5_0, DTYPE_Q5_0, false)
-TILES(q5_1, DTYPE_Q5_1, false)
-TILES(q8_0, DTYPE_Q8_0, false)
-TILES(q4_k, DTYPE_Q4_K, false)
-TILES(q5_k, DTYPE_Q5_K, false)
-TILES(q6_k, DTYPE_Q6_K, false)
-/* From expanded quants only the formula is left of the type. */
-TILES(bytes, DTYPE_Q8_0, true)
-TILES(bytes_min, DTYPE_Q4_1, true)
-TILES(bytes_halves, DTYPE_Q6_K, true)
-
-/* ---- The loops. ---- */
-
-static ALWAYS_INLINE void expand(enum dtype dtype, const struct slice *s, const uint8_t *panel,
-                                 struct expanded *e)
-{
-    struct super_codes codes;
-    for (size_t b = s->b_first, i = 0; b < s->b_last; b++, i++) {
-        __m512 d, m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
-        _mm512_store_ps(e->d[i], d);
-        _mm512_store_ps(e->m[0][i], m[0]);
-        _mm512_store_ps(e->m[1][i], m[1]);
-        if (dtype == DTYPE_Q8_0)
-            continue;
-        const uint8_t *quants = panel + panel_quants(dtype, b);
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) {
-            __m512i low, high;
-            quad_pair(dtype, quants, v, &low, &high);
-            _mm512_store_si512(e->quants[i][v], low);
-            _mm512_store_si512(e->quants[i][v + 4], high);
-        }
-    }
-}
-
-static void run_tiles(tile_fn *const tiles[], const struct slice *s, const uint8_t *panel,
-                      const struct expanded *e, float *y, size_t y_stride)
-{
-    for (size_t t = 0; t < s->n_tiles; t++) {
-        size_t row = slice_tile_row(s, t), n_rows = slice_tile_row(s, t + 1) - row;
-        tiles[n_rows](s, t, panel, e, y + row * y_stride, y_stride);
-    }
-}
-
-/* One group of rows and slice of K over all panels. */
-static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[],
-                                    tile_fn *const tiles_expanded[], struct slice *s,
+static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s,
                                     const uint8_t *panels, size_t n_panels, float *y,
                                     size_t y_stride)
 {
-    struct expanded e;
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
-    slice_prepare(s, dtype, slice_even_rows(s->n_rows, ROWS_MAX));
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
-        if (s->n_rows < EXPAND_ROWS) {
-            run_tiles(tiles, s, panels, NULL, y, y_stride);
-            continue;
-        }
-        expand(dtype, s, panels, &e);
-        const uint8_t *bytes = dtype == DTYPE_Q8_0 ? panels + panel_quants(dtype, s->b_first)
-                                                   : e.quants[0][0];
-        run_tiles(tiles_expanded, s, bytes, &e, y, y_stride);
-    }
-}
-
-static ALWAYS_INLINE void gemm(enum dtype dtype, tile_fn *const tiles[],
-                               tile_fn *const tiles_expanded[], const void *panels,
-                               size_t n_panels, const struct q8_rows *x, size_t first_row,
-                               size_t n_rows, float *y, size_t y_stride)
-{
-    struct slice s;
-    s.x = x;
-    s.n_blocks = x->n_cols / ACT_BLOCK;
-    size_t group_rows = n_rows <= ROWS_MAX     ? ROWS_MAX
-                        : n_rows < EXPAND_ROWS ? 2 * ROWS_MAX
-                                               : TILE_BLOCKS / SLICE_BLOCKS * ROWS_MAX;
-    size_t slice_blocks = TILE_BLOCKS * ROWS_MAX / group_rows / SUPER_BLOCKS * SUPER_BLOCKS;
-    for (size_t row = 0; row < n_rows; row += group_rows) {
-        s.first_row = first_row + row;
-        s.n_rows = n_rows - row < group_rows ? n_rows - row : group_rows;
-        for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
-            s.b_last = s.n_blocks - s.b_first < slice_blocks ? s.n_blocks
-                                                             : s.b_first + slice_blocks;
-            run_slice(dtype, tiles, tiles_expanded, &s, panels, n_panels, y + row * y_stride,
-                      y_stride);
+        for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {
+            size_t left = s->n_rows - row;
+            float *to = y + row * y_stride;
+            switch (left < s->tile_rows ? left : s->tile_rows) {
+            case 1: tile(dtype, 1, s, row, panels, to, y_stride); break;
+            case 2: tile(dtype, 2, s, row, panels, to, y_stride); break;
+            case 3: tile(dtype, 3, s, row, panels, to, y_stride); break;
+            case 4: tile(dtype, 4, s, row, panels, to, y_stride); break;
+            case 5: tile(dtype, 5, s, row, panels, to, y_stride); break;
+            case 6: tile(dtype, 6, s, row, panels, to, y_stride); break;
+            case 7: tile(dtype, 7, s, row, panels, to, y_stride); break;
+            default: tile(dtype, 8, s, row, panels, to, y_stride); break;
+            }
         }
     }
 }
 
-#define QUANTISED(name, dtype, family)                                                             \
+#define QUANTISED(name, dtype)                                                                     \
+    static void slice_##name(const struct slice *s, const uint8_t *panels, size_t n_panels,        \
+                             float *y, size_t y_stride)                                            \
+    {                                                                                              \
+        run_slice(dtype, s, panels, n_panels, y, y_stride);                                        \
+    }                                                                                              \
     void gemm_##name##_avx512(const void *panels, size_t n_panels, const struct q8_rows *x,        \
                               size_t first_row, size_t n_rows, float *y, size_t y_stride)          \
     {                                                                                              \
-        gemm(dtype, tiles_##name, tiles_##family, panels, n_panels, x, first_row, n_rows, y,       \
-             y_stride);                                                                            \
+        each_slice(dtype, ROWS_MAX, slice_##name, panels, n_panels, x, first_row, n_rows, y,       \
+                   y_stride);                                                                      \
     }
-QUANTISED(q4_0, DTYPE_Q4_0, bytes)
-QUANTISED(q4_1, DTYPE_Q4_1, bytes_min)
-QUANTISED(q5_0, DTYPE_Q5_0, bytes)
-QUANTISED(q5_1, DTYPE_Q5_1, bytes_min)
-QUANTISED(q8_0, DTYPE_Q8_0, bytes)
-QUANTISED(q4_k, DTYPE_Q4_K, bytes_min)
-QUANTISED(q5_k, DTYPE_Q5_K, bytes_min)
-QUANTISED(q6_k, DTYPE_Q6_K, bytes_halves)
+QUANTISED(q4_0, DTYPE_Q4_0)
+QUANTISED(q4_1, DTYPE_Q4_1)
+QUANTISED(q5_0, DTYPE_Q5_0)
+QUANTISED(q5_1, DTYPE_Q5_1)
+QUANTISED(q8_0, DTYPE_Q8_0)
+QUANTISED(q4_k, DTYPE_Q4_K)
+QUANTISED(q5_k, DTYPE_Q5_K)
+QUANTISED(q6_k, DTYPE_Q6_K)
 
 /* Half a block a vector; the specification is quantize_q8_scalar(). */
 static void quantize_q8_avx512(const float *x, size_t n, int8_t *q, float *d, int32_t *sum)

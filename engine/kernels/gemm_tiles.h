@@ -1,8 +1,9 @@
-/* How the vector levels cut a quantised product: groups of rows, slices of K, tiles (private).
+/* How gemm_avx2.c and gemm_avx512.c cut a quantised product (private to engine/kernels).
  *
- * A group of activation rows and a slice of K are taken at a time over all panels. What the rows of
- * each tile contribute to each block besides their quants is prepared once for all panels, in the
- * order in which the inner loop reads it. */
+ * A group of activation rows and a slice of K are taken at a time over all panels; the group is cut
+ * into tiles of about equal height. What the rows contribute to a block besides their quants is
+ * prepared once for all panels, with fixed strides, so that a tile reaches all of it from one
+ * pointer. Between slices the float sums wait in y, which changes no bit. */
 #ifndef WICARA_KERNELS_GEMM_TILES_H
 #define WICARA_KERNELS_GEMM_TILES_H
 
@@ -10,66 +11,73 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-enum {
-    TILE_ROWS_MAX = 8,
-    TILE_BLOCKS = 96,  // tiles x blocks prepared at a time: 9 KiB
-};
-
-/* The rows of one tile in one block. */
-struct tile_block {
-    float da[TILE_ROWS_MAX];
-    union {
-        float dsum[TILE_ROWS_MAX];     // types with a minimum: da * sum
-        int32_t start[TILE_ROWS_MAX];  // others: -bias * sum; Q6_K: of the first half
-    };
-    int32_t start_high[TILE_ROWS_MAX];  // Q6_K: of the second half
-};
+enum { GROUP_ROWS = 16, SLICE_BLOCKS = 48 };
 
 struct slice {
     const struct q8_rows *x;
-    size_t n_blocks;                        // of the whole row
-    size_t b_first, b_last;                 // the slice of K
-    size_t first_row, n_rows;               // the group
-    size_t n_tiles, tile_rows;              // how it is cut; the last tile may be lower
-    struct tile_block blocks[TILE_BLOCKS];  // [n_tiles][b_last - b_first]
+    size_t n_blocks;            // of a whole row
+    size_t b_first, b_last;     // the slice of K, at most SLICE_BLOCKS
+    size_t first_row, n_rows;   // the group, at most GROUP_ROWS
+    size_t tile_rows;           // of each tile but the last, which may be lower
+    float da[GROUP_ROWS][SLICE_BLOCKS];
+    union {
+        float dsum[GROUP_ROWS][SLICE_BLOCKS];     // types with a minimum: da * sum
+        int32_t start[GROUP_ROWS][SLICE_BLOCKS];  // others: -bias * sum; Q6_K: of the first half
+    };
+    int32_t start_high[GROUP_ROWS][SLICE_BLOCKS];  // Q6_K: of the second half
 };
 
-/* Tile t holds rows [slice_tile_row(t), slice_tile_row(t + 1)) of the group. */
-static inline size_t slice_tile_row(const struct slice *s, size_t t)
-{
-    size_t row = t * s->tile_rows;
-    return row < s->n_rows ? row : s->n_rows;
-}
-
-/* Tiles of about equal height, for kernels whose cost has a step at each tile: 9 rows are 5 + 4. */
-static inline size_t slice_even_rows(size_t n_rows, size_t rows_max)
+/* Height of tiles of about equal height: 9 rows are 5 + 4, not 8 + 1. */
+static inline size_t even_tile_rows(size_t n_rows, size_t rows_max)
 {
     size_t n_tiles = (n_rows + rows_max - 1) / rows_max;
     return (n_rows + n_tiles - 1) / n_tiles;
 }
 
-static ALWAYS_INLINE void slice_prepare(struct slice *s, enum dtype dtype, size_t tile_rows)
+static ALWAYS_INLINE void slice_prepare(struct slice *s, enum dtype dtype)
 {
-    struct panel_layout layout = panel_layout(dtype);
-    struct tile_block *out = s->blocks;
-    s->tile_rows = tile_rows;
-    s->n_tiles = (s->n_rows + tile_rows - 1) / tile_rows;
-    for (size_t t = 0; t < s->n_tiles; t++) {
-        size_t row = s->first_row + slice_tile_row(s, t);
-        size_t n_rows = s->first_row + slice_tile_row(s, t + 1) - row;
-        for (size_t b = s->b_first; b < s->b_last; b++, out++) {
-            for (size_t r = 0; r < n_rows; r++) {
-                size_t at = (row + r) * s->n_blocks + b;
-                int32_t low = (int16_t)s->x->sum[at], high = s->x->sum[at] >> 16;
-                out->da[r] = s->x->d[at];
-                out->start_high[r] = high * -layout.bias;
-                if (layout.has_min)
-                    out->dsum[r] = s->x->d[at] * (float)(low + high);
-                else if (dtype == DTYPE_Q6_K)
-                    out->start[r] = low * -layout.bias;
-                else
-                    out->start[r] = (low + high) * -layout.bias;
-            }
+    const struct panel_layout layout = panel_layout(dtype);
+    size_t n = s->b_last - s->b_first;
+    for (size_t row = 0; row < s->n_rows; row++) {
+        size_t at = (s->first_row + row) * s->n_blocks + s->b_first;
+        const float *d = s->x->d + at;
+        const int32_t *sum = s->x->sum + at;
+        for (size_t i = 0; i < n; i++) {
+            int32_t low = (int16_t)sum[i], high = sum[i] >> 16;
+            s->da[row][i] = d[i];
+            if (layout.has_min)
+                s->dsum[row][i] = d[i] * (float)(low + high);
+            else if (dtype == DTYPE_Q6_K)
+                s->start[row][i] = low * -layout.bias;
+            else
+                s->start[row][i] = (low + high) * -layout.bias;
+            if (dtype == DTYPE_Q6_K)
+                s->start_high[row][i] = high * -layout.bias;
+        }
+    }
+}
+
+/* Groups and slices in order; `run` multiplies one of them by all panels into y of its first row. */
+typedef void slice_fn(const struct slice *s, const uint8_t *panels, size_t n_panels, float *y,
+                      size_t y_stride);
+
+static ALWAYS_INLINE void each_slice(enum dtype dtype, size_t tile_rows_max, slice_fn *run,
+                                     const uint8_t *panels, size_t n_panels,
+                                     const struct q8_rows *x, size_t first_row, size_t n_rows,
+                                     float *y, size_t y_stride)
+{
+    struct slice s;
+    s.x = x;
+    s.n_blocks = x->n_cols / ACT_BLOCK;
+    for (size_t row = 0; row < n_rows; row += GROUP_ROWS) {
+        s.first_row = first_row + row;
+        s.n_rows = n_rows - row < GROUP_ROWS ? n_rows - row : GROUP_ROWS;
+        s.tile_rows = even_tile_rows(s.n_rows, tile_rows_max);
+        for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
+            s.b_last = s.n_blocks - s.b_first < SLICE_BLOCKS ? s.n_blocks
+                                                             : s.b_first + SLICE_BLOCKS;
+            slice_prepare(&s, dtype);
+            run(&s, panels, n_panels, y + row * y_stride, y_stride);
         }
     }
 }

@@ -80,7 +80,8 @@ struct step {
     void *context;
 };
 
-/* OK, or ERR_CANCELLED when the step was abandoned (KV of its positions is then undefined).
+/* `pool` has at most as many threads as the one given to model_open(). Returns
+ * OK, or ERR_CANCELLED when the step was abandoned (KV of its positions is then undefined).
  * Shapes are asserted. */
 enum status model_forward(struct model *model, struct pool *pool, const struct kv_cache *cache,
                           const struct step *step) MUST_CHECK;

@@ -33,7 +33,8 @@ static void end_job(struct scheduler *s, size_t slot)
     if (job->is_waiting)
         atomic_fetch_sub(&s->parts.metrics->jobs_waiting, 1);
     atomic_fetch_sub(&s->parts.metrics->jobs, 1);
-    atomic_store(&job->phase, JOB_PHASE_ENDED);
+    if (atomic_exchange(&job->phase, JOB_PHASE_ENDED) == JOB_PHASE_DECODE)
+        atomic_fetch_sub(&s->parts.metrics->jobs_decoding, 1);
     job_unref(job);
 }
 
@@ -147,6 +148,7 @@ static void count_token(struct scheduler *s, struct job *job, struct job_choice 
         return;
     job->first_token_ns = now_ns;
     atomic_store(&job->phase, JOB_PHASE_DECODE);
+    atomic_fetch_add(&metrics->jobs_decoding, 1);
     histogram_add(&metrics->time_to_first_token_s, seconds(job->submitted_ns, now_ns));
 }
 

@@ -26,6 +26,7 @@ void metrics_init(struct metrics *metrics)
 {
     atomic_init(&metrics->jobs, 0);
     atomic_init(&metrics->jobs_waiting, 0);
+    atomic_init(&metrics->jobs_decoding, 0);
     atomic_init(&metrics->kv_blocks, 0);
     atomic_init(&metrics->kv_blocks_free, 0);
     atomic_init(&metrics->kv_blocks_cached, 0);

@@ -136,7 +136,7 @@ static bool next_text(struct jinja *j, struct iter *iter, struct value *out)
     if (iter->at >= text->n_bytes)
         return false;
     size_t n = char_next(text->bytes + iter->at, text->n_bytes - iter->at, &c);
-    *out = value_text(text_slice(j, text, iter->at, iter->at + n));
+    *out = value_text(text_with_markup(j, text_slice(j, text, iter->at, iter->at + n), false));
     iter->at += n;
     return true;
 }

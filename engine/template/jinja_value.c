@@ -323,11 +323,14 @@ static bool range_equal(const struct range *a, const struct range *b)
     return a->start == b->start && (a->n_items == 1 || a->step == b->step);
 }
 
-/* dict.keys() and dict.items() compare as sets, dict.values() by identity. */
+/* dict.keys() and dict.items() compare as sets, dict.values() by identity, which containers look at
+ * first; views have none here, so within a container the same dict will do. */
 static bool view_equal(struct jinja *j, struct value a, struct value b, int depth)
 {
-    if (a.detail == VIEW_VALUES || b.detail == VIEW_VALUES || a.detail != b.detail)
+    if (a.detail != b.detail)
         return false;
+    if (a.detail == VIEW_VALUES)
+        return depth > 0 && a.dict == b.dict;
     if (a.dict->n_entries != b.dict->n_entries)
         return false;
     for (uint32_t i = 0; i < a.dict->n_entries; i++) {

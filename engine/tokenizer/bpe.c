@@ -17,6 +17,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
+#include "engine/base/utf8.h"
 #include "engine/formats/gguf.h"
 #include "engine/formats/model_file.h"
 #include "engine/tokenizer/token_list.h"
@@ -113,17 +114,35 @@ static enum status load_merges(struct bpe *bpe, const struct model_file *file, s
     return status;
 }
 
+/* The normal token of that text, or -1. */
+static int32_t find_normal(const struct vocab *vocab, const char *text, size_t n_bytes)
+{
+    int32_t id = vocab_find_text(vocab, text, n_bytes);
+    return id >= 0 && vocab->kinds[id] == TOKEN_KIND_NORMAL ? id : -1;
+}
+
+/* In raw mode the token of an ASCII character, or else <0xXX>. */
+static int32_t find_byte(const struct vocab *vocab, unsigned char byte, bool raw)
+{
+    char text[8];
+    if (!raw)
+        return find_normal(vocab, text, vocab_byte_text(byte, text));
+    int32_t id = byte < 0x80 ? find_normal(vocab, (const char *)&byte, 1) : -1;
+    if (id >= 0)
+        return id;
+    snprintf(text, sizeof text, "<0x%02X>", byte);
+    id = vocab_find_text(vocab, text, 6);
+    return id >= 0 && vocab->kinds[id] == TOKEN_KIND_BYTE ? id : -1;
+}
+
 enum status bpe_init(struct bpe *bpe, const struct vocab *vocab, const struct model_file *file,
-                     bool ignore_merges, struct error *err)
+                     bool ignore_merges, bool raw, struct error *err)
 {
     bpe->vocab = vocab;
     bpe->ignore_merges = ignore_merges;
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char text[4];
-        size_t n = vocab_byte_text((unsigned char)byte, text);
-        int32_t id = vocab_find_text(vocab, text, n);
-        bpe->byte_ids[byte] = id >= 0 && vocab->kinds[id] == TOKEN_KIND_NORMAL ? id : -1;
-    }
+    bpe->raw = raw;
+    for (unsigned byte = 0; byte < 256; byte++)
+        bpe->byte_ids[byte] = find_byte(vocab, (unsigned char)byte, raw);
     enum status status = load_merges(bpe, file, err);
     if (status)
         return status;
@@ -136,6 +155,26 @@ void bpe_release(struct bpe *bpe)
     mem_free(bpe->merges);
     mem_free((void *)bpe->whole);
     *bpe = (struct bpe){0};
+}
+
+/* The symbols that merging starts from; at most n_bytes. */
+static size_t first_ids(const struct bpe *bpe, const char *piece, size_t n_bytes, int32_t *ids)
+{
+    size_t n = 0, length;
+    for (size_t i = 0; i < n_bytes; i += length) {
+        uint32_t code;
+        length = bpe->raw ? utf8_decode(piece + i, n_bytes - i, &code) : 1;
+        length = length ? length : 1;
+        int32_t id = length > 1 ? find_normal(bpe->vocab, piece + i, length) : -1;
+        if (id >= 0)
+            ids[n++] = id;
+        for (size_t j = i; j < i + length && id < 0; j++) {
+            int32_t byte_id = bpe->byte_ids[(unsigned char)piece[j]];
+            if (byte_id >= 0)
+                ids[n++] = byte_id;
+        }
+    }
+    return n;
 }
 
 /* ---- short pieces ---- */
@@ -215,9 +254,10 @@ static enum status scratch_reserve(struct bpe_scratch *scratch, size_t n, struct
         return OK;
     bpe_scratch_release(scratch);
     /* n - 1 candidates at first; a merge takes one out and puts at most two in. */
+    scratch->ids = mem_alloc_array(n, sizeof *scratch->ids);
     scratch->nodes = mem_alloc_array(n, sizeof *scratch->nodes);
     scratch->heap = mem_alloc_array(n, 2 * sizeof *scratch->heap);
-    if (!scratch->nodes || !scratch->heap) {
+    if (!scratch->ids || !scratch->nodes || !scratch->heap) {
         bpe_scratch_release(scratch);
         return error_set(err, ERR_MEMORY, "no memory to tokenize a word of %zu bytes", n);
     }
@@ -227,6 +267,7 @@ static enum status scratch_reserve(struct bpe_scratch *scratch, size_t n, struct
 
 void bpe_scratch_release(struct bpe_scratch *scratch)
 {
+    mem_free(scratch->ids);
     mem_free(scratch->nodes);
     mem_free(scratch->heap);
     *scratch = (struct bpe_scratch){0};
@@ -276,14 +317,9 @@ static enum status encode_long(const struct bpe *bpe, const char *piece, size_t 
     if (status)
         return status;
     struct bpe_node *nodes = scratch->nodes;
-    size_t n = 0;
-    for (size_t i = 0; i < n_bytes; i++) {
-        int32_t id = bpe->byte_ids[(unsigned char)piece[i]];
-        if (id < 0)
-            continue;
-        nodes[n] = (struct bpe_node){id, n ? (uint32_t)n - 1 : NODE_NONE, (uint32_t)n + 1};
-        n++;
-    }
+    size_t n = first_ids(bpe, piece, n_bytes, scratch->ids);
+    for (uint32_t i = 0; i < n; i++)
+        nodes[i] = (struct bpe_node){scratch->ids[i], i ? i - 1 : NODE_NONE, i + 1};
     if (n == 0)
         return OK;
     nodes[n - 1].next = NODE_NONE;
@@ -299,13 +335,7 @@ static enum status encode_short(const struct bpe *bpe, const char *piece, size_t
                                 int32_t whole, struct token_list *out, struct error *err)
 {
     int32_t ids[SHORT_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < n_bytes; i++) {
-        int32_t id = bpe->byte_ids[(unsigned char)piece[i]];
-        if (id >= 0)
-            ids[n++] = id;
-    }
-    n = merge_short(bpe, ids, n);
+    size_t n = merge_short(bpe, ids, first_ids(bpe, piece, n_bytes, ids));
     if (whole >= 0)
         atomic_store_explicit(&bpe->whole[whole],
                               n == 1 && ids[0] == whole ? WHOLE_ITSELF : WHOLE_SPLIT,

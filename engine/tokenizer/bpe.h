@@ -1,4 +1,4 @@
-/* Byte-pair encoding of one pre-tokenized piece, exact against the `tokenizers` library. */
+/* Byte-pair encoding of one pre-tokenized piece, of bytes or of characters, exact against the `tokenizers` library. */
 #ifndef WICARA_TOKENIZER_BPE_H
 #define WICARA_TOKENIZER_BPE_H
 
@@ -22,6 +22,7 @@ struct bpe_merge {
 struct bpe {
     const struct vocab *vocab;   // borrowed
     int32_t byte_ids[256];       // -1: the vocabulary has no token for the byte
+    bool raw;                    // characters are the first symbols; bytes only stand in for them
     struct bpe_merge *merges;    // [mask + 1] open addressing, at most half full
     size_t mask;
     uint64_t seed;
@@ -33,17 +34,19 @@ struct bpe {
 
 /* Memory that encoding reuses from piece to piece; one a call. */
 struct bpe_scratch {
+    int32_t *ids;
     struct bpe_node *nodes;
     struct bpe_candidate *heap;
     size_t capacity;  // pieces' bytes that the two have room for
 };
 
 enum status bpe_init(struct bpe *bpe, const struct vocab *vocab, const struct model_file *file,
-                     bool ignore_merges, struct error *err) MUST_CHECK;
+                     bool ignore_merges, bool raw, struct error *err) MUST_CHECK;
 void bpe_release(struct bpe *bpe);
 void bpe_scratch_release(struct bpe_scratch *scratch);
 
-/* Appends the ids of the piece. Bytes without a token are left out, as in the reference. */
+/* Appends the ids of the piece (in raw mode with U+2581 for its spaces). Bytes without a token are
+ * left out, as in the reference. */
 enum status bpe_encode(const struct bpe *bpe, const char *piece, size_t n_bytes,
                        struct bpe_scratch *scratch, struct token_list *out,
                        struct error *err) MUST_CHECK;

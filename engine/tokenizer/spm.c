@@ -142,24 +142,6 @@ static int32_t find_normal(const struct spm *spm, const char *text, size_t n_byt
     return id >= 0 && spm->vocab->kinds[id] == TOKEN_KIND_NORMAL ? id : -1;
 }
 
-static size_t mark_spaces(const char *text, size_t n_bytes, bool with_prefix, char *out)
-{
-    size_t n = 0;
-    if (with_prefix) {
-        memcpy(out, space_mark, 3);
-        n = 3;
-    }
-    for (size_t i = 0; i < n_bytes; i++) {
-        if (text[i] == ' ') {
-            memcpy(out + n, space_mark, 3);
-            n += 3;
-        } else {
-            out[n++] = text[i];
-        }
-    }
-    return n;
-}
-
 static void split_characters(struct spm_work *work, size_t first, size_t last)
 {
     size_t n = 0;
@@ -233,7 +215,8 @@ static enum status encode_marked(struct spm_work *work, size_t n_bytes, struct t
     enum status status = OK;
     for (size_t first = 0; first < n_bytes && !status;) {
         size_t left = n_bytes - first;
-        size_t last = first + (work->spm->words_apart ? first_word(work->text + first, left) : left);
+        bool apart = work->spm->words_apart;
+        size_t last = first + (apart ? first_word(work->text + first, left) : left);
         split_characters(work, first, last);
         merge_all(work);
         status = emit(work, out, err);
@@ -245,9 +228,7 @@ static enum status encode_marked(struct spm_work *work, size_t n_bytes, struct t
 enum status spm_encode(const struct spm *spm, const char *text, size_t n_bytes, bool with_prefix,
                        struct token_list *out, struct error *err)
 {
-    size_t n_spaces = with_prefix;
-    for (size_t i = 0; i < n_bytes; i++)
-        n_spaces += text[i] == ' ';
+    size_t n_spaces = with_prefix + vocab_count_spaces(text, n_bytes);
     size_t n_symbols_max = n_bytes + with_prefix;
     if (n_symbols_max == 0)
         return OK;
@@ -256,10 +237,13 @@ enum status spm_encode(const struct spm *spm, const char *text, size_t n_bytes, 
     work.text = mem_alloc(n_symbols_max + 2 * n_spaces);
     work.symbols = mem_alloc_array(n_symbols_max, sizeof *work.symbols);
     work.heap = mem_alloc_array(n_symbols_max, 2 * sizeof *work.heap);
-    if (!work.text || !work.symbols || !work.heap)
+    if (!work.text || !work.symbols || !work.heap) {
         status = error_set(err, ERR_MEMORY, "no memory to tokenize %zu bytes", n_bytes);
-    else
-        status = encode_marked(&work, mark_spaces(text, n_bytes, with_prefix, work.text), out, err);
+    } else {
+        size_t n_marked = with_prefix ? vocab_mark_spaces(" ", 1, work.text) : 0;
+        n_marked += vocab_mark_spaces(text, n_bytes, work.text + n_marked);
+        status = encode_marked(&work, n_marked, out, err);
+    }
     mem_free(work.text);
     mem_free(work.symbols);
     mem_free(work.heap);

@@ -34,12 +34,17 @@ static enum status read_model(struct tokenizer *tokenizer, const struct model_fi
         tokenizer->model = TOKENIZER_BPE;
         return OK;
     }
+    if (name.n_bytes == 6 && !memcmp(name.bytes, "gemma4", 6)) {
+        tokenizer->model = TOKENIZER_BPE;
+        tokenizer->pretokenizer = pretokenizer_find("gemma4", 6);
+        return OK;
+    }
     if (name.n_bytes == 5 && !memcmp(name.bytes, "llama", 5)) {
         tokenizer->model = TOKENIZER_SPM;
         return OK;
     }
     char quoted[GGUF_QUOTE_BYTES];
-    return error_set(err, ERR_UNSUPPORTED, "%s is \"%s\"; supported are gpt2 and llama", key,
+    return error_set(err, ERR_UNSUPPORTED, "%s is \"%s\"; supported are gpt2, llama and gemma4", key,
                      gguf_quote(quoted, name.bytes, name.n_bytes));
 }
 
@@ -48,6 +53,8 @@ static enum status read_pretokenizer(struct tokenizer *tokenizer, const struct m
 {
     static const char key[] = "tokenizer.ggml.pre";
     struct text_view name = {"default", 7};
+    if (tokenizer->pretokenizer)  // the model has decided
+        return OK;
     if (model_file_has(file, key) && !model_file_text(file, key, &name))
         return error_set(err, ERR_FORMAT, "key %s is no text", key);
     tokenizer->pretokenizer = pretokenizer_find(name.bytes, name.n_bytes);
@@ -156,14 +163,16 @@ static enum status load(struct tokenizer *tokenizer, const struct model_file *fi
     if (!tokenizer->flags)
         return error_set(err, ERR_MEMORY, "no memory for the tokenizer");
     token_flags_set(tokenizer, file);
-    status = vocab_make_pieces(&tokenizer->vocab, spm ? VOCAB_SPACE_MARK : VOCAB_BYTE_LEVEL, err);
+    bool marks = spm || tokenizer->pretokenizer->raw;
+    status = vocab_make_pieces(&tokenizer->vocab, marks ? VOCAB_SPACE_MARK : VOCAB_BYTE_LEVEL, err);
     if (!status)
         status = special_init(&tokenizer->special, &tokenizer->vocab, err);
     if (status)
         return status;
     return spm ? spm_init(&tokenizer->spm, &tokenizer->vocab, tokenizer->unknown, err)
                : bpe_init(&tokenizer->bpe, &tokenizer->vocab, file,
-                          tokenizer->pretokenizer->ignore_merges, err);
+                          tokenizer->pretokenizer->ignore_merges, tokenizer->pretokenizer->raw,
+                          err);
 }
 
 enum status tokenizer_open(struct tokenizer **out, const struct model_file *file,
@@ -268,6 +277,7 @@ struct encoding {
     size_t n_before;   // ids in `out` that were there
     size_t tokens_max;
     uint32_t *units;   // BPE: room for all of the text
+    char *marked;      // raw BPE: room for all of the text with U+2581 for its spaces
     struct bpe_scratch scratch;
 };
 
@@ -284,6 +294,10 @@ static enum status encode_bpe(struct encoding *encoding, const char *bytes, size
 {
     struct piece_walk walk;
     size_t first, last;
+    if (encoding->marked) {
+        n_bytes = vocab_mark_spaces(bytes, n_bytes, encoding->marked);
+        bytes = encoding->marked;
+    }
     size_t n_units = unicode_units(bytes, n_bytes, encoding->units);
     piece_walk_init(&walk, encoding->tokenizer->pretokenizer, encoding->units, n_units);
     while (piece_walk_next(&walk, &first, &last)) {
@@ -359,6 +373,25 @@ static enum status encode_all(struct encoding *encoding, bool add_special, struc
     return status ? status : check_tokens(encoding, err);
 }
 
+static enum status reserve(struct encoding *encoding, struct error *err)
+{
+    const struct tokenizer *tokenizer = encoding->tokenizer;
+    const struct prompt_text *text = encoding->text;
+    if (text->n_bytes > TEXT_BYTES_MAX)
+        return error_set(err, ERR_LIMIT, "the text has %zu bytes, the limit is %d", text->n_bytes,
+                         TEXT_BYTES_MAX);
+    if (tokenizer->model != TOKENIZER_BPE)
+        return OK;
+    bool raw = tokenizer->pretokenizer->raw;
+    encoding->units = mem_alloc_array(text->n_bytes, sizeof *encoding->units);
+    if (raw)
+        encoding->marked =
+            mem_alloc(text->n_bytes + 2 * vocab_count_spaces(text->bytes, text->n_bytes));
+    if (!encoding->units || (raw && !encoding->marked))
+        return error_set(err, ERR_MEMORY, "no memory to tokenize %zu bytes", text->n_bytes);
+    return OK;
+}
+
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const struct prompt_text *text,
                              bool add_special, size_t tokens_max, struct token_list *out,
                              struct error *err)
@@ -368,18 +401,13 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const struct pro
                                 .out = out,
                                 .n_before = out->n_ids,
                                 .tokens_max = tokens_max};
-    if (text->n_bytes > TEXT_BYTES_MAX)
-        return error_set(err, ERR_LIMIT, "the text has %zu bytes, the limit is %d", text->n_bytes,
-                         TEXT_BYTES_MAX);
-    if (tokenizer->model == TOKENIZER_BPE) {
-        encoding.units = mem_alloc_array(text->n_bytes, sizeof *encoding.units);
-        if (!encoding.units)
-            return error_set(err, ERR_MEMORY, "no memory to tokenize %zu bytes", text->n_bytes);
-    }
-    enum status status = encode_all(&encoding, add_special, err);
+    enum status status = reserve(&encoding, err);
+    if (!status)
+        status = encode_all(&encoding, add_special, err);
     if (status)
         out->n_ids = encoding.n_before;
     mem_free(encoding.units);
+    mem_free(encoding.marked);
     bpe_scratch_release(&encoding.scratch);
     return status;
 }

@@ -291,6 +291,28 @@ static bool map_to_bytes(const char *text, size_t n_bytes, char *out, size_t *n_
     return true;
 }
 
+size_t vocab_count_spaces(const char *text, size_t n_bytes)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes; i++)
+        n += text[i] == ' ';
+    return n;
+}
+
+size_t vocab_mark_spaces(const char *text, size_t n_bytes, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (text[i] == ' ') {
+            memcpy(out + n, "\xe2\x96\x81", 3);
+            n += 3;
+        } else {
+            out[n++] = text[i];
+        }
+    }
+    return n;
+}
+
 static size_t unmark_spaces(const char *text, size_t n_bytes, char *out)
 {
     size_t n = 0;

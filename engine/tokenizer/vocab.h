@@ -80,6 +80,11 @@ static inline const char *vocab_piece(const struct vocab *vocab, size_t id, size
 int32_t vocab_find_text(const struct vocab *vocab, const char *text, size_t n_bytes);
 int32_t vocab_find_piece(const struct vocab *vocab, const char *piece, size_t n_bytes);
 
+/* Copies text with U+2581 for every space; `out` has room for 3 bytes a space more. Returns the
+ * number of bytes written. */
+size_t vocab_mark_spaces(const char *text, size_t n_bytes, char *out);
+size_t vocab_count_spaces(const char *text, size_t n_bytes);
+
 /* The text that byte-level vocabularies write for a byte: 1 or 2 bytes of UTF-8. */
 size_t vocab_byte_text(unsigned char byte, char out[4]);
 /* The value of "<0xXX>", -1 for anything else. */

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -124,6 +125,16 @@ def test_loading_then_ready(launch):
     assert run("healthcheck", "--port", str(server.port)).returncode == 0
     text = server.text()
     assert server.url in text and "curl" in text and "fake-model" in text and "KV" in text
+
+
+def test_service_manager_is_told(launch, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5)
+        server = launch(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert manager.recv(100) == b"READY=1"
+        server.process.send_signal(signal.SIGTERM)
+        assert manager.recv(100) == b"STOPPING=1"
 
 
 def test_healthcheck_without_server():

@@ -40,7 +40,7 @@ def decode_body(rng, stream):
 
 
 def prefill_body(rng, stream):
-    words = " ".join(str(rng.randrange(10**6)) for _ in range(900))
+    words = " ".join(str(rng.randrange(10**6)) for _ in range(480))
     return {"prompt": words, "max_tokens": 64, "stream": stream, "ignore_eos": True, "temperature": 0}
 
 

@@ -43,7 +43,9 @@ def make_requests(count):
             body.update(frequency_penalty=0.4, presence_penalty=0.2)
         if i % 7 == 0:
             body["n"] = 2
-        if i % 2 == 0:
+        if i % 4 == 1:  # outgrows the room that admission leaves, so that a tiny pool preempts
+            body["max_tokens"] += 150
+        if i % 4 != 3:
             body["ignore_eos"] = True
         requests.append(body)
     return requests

@@ -39,7 +39,7 @@ static struct token_list encode_span(const struct tokenizer *tokenizer, const ch
 static void check_span(const struct tokenizer *tokenizer, const char *text, size_t first,
                        size_t last, const char *wanted)
 {
-    char got[256];
+    char got[256] = "";
     size_t n = 0;
     struct token_list ids = encode_span(tokenizer, text, strlen(text), first, last, false);
     for (size_t i = 0; i < ids.n_ids; i++) {
@@ -125,7 +125,7 @@ static size_t naive_encode(const struct naive *naive, const char *text, char par
         size_t best = naive->n, at = 0;
         for (size_t i = 0; i + 1 < n; i++) {
             char pair[64];
-            snprintf(pair, sizeof pair, "%s %s", parts[i], parts[i + 1]);
+            snprintf(pair, sizeof pair, "%.23s %.23s", parts[i], parts[i + 1]);
             for (size_t rank = 0; rank < best; rank++) {
                 if (!strcmp(pair, naive->merges[rank])) {
                     best = rank;

@@ -86,7 +86,7 @@ static void test_tokens(void **state)
     vocab.tokens[256].text = longest + sizeof longest - 1 - SPECIAL_BYTES_MAX;
     expect(OK, NULL, NULL);
     vocab.tokens[258].text = "<t>";
-    expect(ERR_FORMAT, "tokenizer.ggml.tokens[258] has the text of tokenizer.ggml.tokens[257]", NULL);
+    expect(ERR_FORMAT, "tokens[258] has the text of tokenizer.ggml.tokens[257]", NULL);
     vocab.tokens[3].text = "";
     vocab.tokens[4].text = "";
     expect(OK, NULL, NULL);
@@ -182,7 +182,8 @@ static void test_facts(void **state)
 /* Fails the n-th allocation for every n until all go through. */
 static void check_memory(const struct test_vocab *test_vocab)
 {
-    static const char text[] = "ab <s> abababababababababababababababababababababababababababab <t> x";
+    static const char text[] =
+        "ab <s> abababababababababababababababababababababababababababab <t> x";
     struct prompt_text prompt = {text, sizeof text - 1, NULL, 0};
     struct model_file *file;
     struct error open_err = {0};

@@ -129,7 +129,7 @@ static inline enum status open_vocab(struct tokenizer **out, const struct test_v
     return status;
 }
 
-/* A byte-level vocabulary: the 256 bytes, then what is given. Texts of the bytes live in `texts`. */
+/* A byte-level vocabulary: the 256 bytes (their texts live in `texts`), then what is given. */
 enum { BYTE_TOKENS = 256, TEST_TOKENS_MAX = 320 };
 struct byte_vocab {
     struct test_token tokens[TEST_TOKENS_MAX];

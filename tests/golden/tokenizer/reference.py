@@ -9,7 +9,7 @@ import re
 import struct
 
 from gguf import GGUFReader
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -75,7 +75,7 @@ BAILING = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p
            r"\s*[\r\n]|\s+(?!\S)|\s+")
 IGNORE_MERGES = {"llama-bpe", "tekken", "minicpm5"}
 
-END_MARKERS = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
+END_MARKERS = {"<turn|>", "<|tool_response>", "<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
                "<EOT>", "<eos>", "<end_of_turn>", "<｜end▁of▁sentence｜>"}
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
@@ -114,6 +114,10 @@ class Vocab:
             if text in END_MARKERS:
                 self.kinds[i] = CONTROL
 
+    def merge_pairs(self):
+        split = [(merge, merge.index(" ", 1)) for merge in self.merges]
+        return [(merge[:at], merge[at + 1:]) for merge, at in split]
+
     def specials(self, trusted):
         kinds = (CONTROL, USER_DEFINED, UNKNOWN) if trusted else (USER_DEFINED,)
         return [t for t, k in zip(self.tokens, self.kinds) if k in kinds]
@@ -131,7 +135,7 @@ class Vocab:
                 out.append(text.encode())
             elif kind == BYTE:
                 out.append(bytes([int(text[3:5], 16)]))
-            elif self.model == "llama":
+            elif self.model in ("llama", "gemma4"):
                 out.append(text.replace("\u2581", " ").encode())
             elif all(c in to_byte for c in text):
                 out.append(bytes(to_byte[c] for c in text))
@@ -144,11 +148,7 @@ class ByteLevelReference:
     def __init__(self, vocab, trusted):
         ids = {t: i for i, t in enumerate(vocab.tokens)
                if trusted or vocab.kinds[i] in (NORMAL, USER_DEFINED)}
-        merges = []
-        for merge in vocab.merges:
-            at = merge.index(" ", 1)
-            merges.append((merge[:at], merge[at + 1:]))
-        model = models.BPE(ids, merges, ignore_merges=vocab.pre in IGNORE_MERGES)
+        model = models.BPE(ids, vocab.merge_pairs(), ignore_merges=vocab.pre in IGNORE_MERGES)
         self.tokenizer = Tokenizer(model)
         self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizer(vocab.pre),
@@ -217,5 +217,21 @@ class SpmReference:
         return [self.encode_one(text) for text in texts]
 
 
+class Gemma4Reference(ByteLevelReference):
+    """BPE over characters with U+2581 for a space and byte fallback; nothing is cut before it."""
+
+    def __init__(self, vocab, trusted):
+        ids = {t: i for i, t in enumerate(vocab.tokens)
+               if trusted or vocab.kinds[i] in (NORMAL, USER_DEFINED, BYTE)}
+        model = models.BPE(ids, vocab.merge_pairs(), byte_fallback=True, fuse_unk=True)
+        self.tokenizer = Tokenizer(model)
+        self.tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+        self.tokenizer.add_special_tokens(
+            [AddedToken(t, normalized=False) for t in vocab.specials(trusted)])
+
+
+REFERENCES = {"gpt2": ByteLevelReference, "llama": SpmReference, "gemma4": Gemma4Reference}
+
+
 def reference(vocab, trusted):
-    return (SpmReference if vocab.model == "llama" else ByteLevelReference)(vocab, trusted)
+    return REFERENCES[vocab.model](vocab, trusted)

@@ -19,10 +19,11 @@ static int open_model(void **state)
     const char *path = getenv("WICARA_TEST_MODEL");
     *state = NULL;
     if (!path || !*path) {
-        print_message("WICARA_TEST_MODEL is not set: the goldens of the default model are skipped\n");
+        print_message("WICARA_TEST_MODEL is not set: goldens of the default model skipped\n");
         return 0;
     }
-    if (model_file_open(&file, path, &err) || tokenizer_open((struct tokenizer **)state, file, &err)) {
+    if (model_file_open(&file, path, &err) ||
+        tokenizer_open((struct tokenizer **)state, file, &err)) {
         print_message("%s\n", err.text);
         return 1;
     }

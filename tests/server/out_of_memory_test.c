@@ -1,0 +1,148 @@
+/* Each allocation of a request's way fails once, and all from each one on: parsing, validation and
+ * the answer end with ERR_MEMORY or a whole result, never with a crash, a leak (run under the
+ * address sanitizer) or half a document. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka needs the four above.
+#include <cmocka.h>
+#include <cjson/cJSON.h>
+
+#include "engine/base/mem.h"
+#include "server/answer.h"
+#include "server/auth.h"
+#include "server/generation_request.h"
+#include "server/options.h"
+
+static void *json_alloc(size_t n_bytes)
+{
+    return mem_alloc(n_bytes);
+}
+
+static enum status parse_once(void)
+{
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"developer\",\"content\":\"d\"},{\"role\":\"user\",\"content\":"
+        "[{\"type\":\"text\",\"text\":\"x\"}]}],\"stop\":[\"a\",\"b\"],\"logit_bias\":{\"5\":1},"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\"tool_choice\":"
+        "\"none\","
+        "\"chat_template_kwargs\":{\"a\":1.0},\"user\":\"u\",\"seed\":7,\"stream\":true}";
+    static const char prompt[] = "{\"prompt\":[1,2,3],\"stop\":\"x\",\"seed\":1}";
+    struct generation_request request;
+    struct error err = {OK, "", ""};
+    enum status status = chat_request_parse(&request, body, sizeof body - 1, "m", false, &err);
+    assert_int_equal(status, err.status);
+    if (status != OK)
+        return status;
+    assert_int_equal(request.job.n_stops, 2);
+    assert_int_equal(request.job.n_logit_bias, 1);
+    assert_non_null(strstr(request.job.messages_json, "\"system\""));
+    assert_string_equal(request.ignored.bytes, "user, tools");  // never silently shorter
+    generation_request_release(&request);
+    status = completion_request_parse(&request, prompt, sizeof prompt - 1, "m", false, &err);
+    assert_int_equal(status, err.status);
+    if (status == OK) {
+        assert_int_equal(request.job.n_prompt_tokens, 3);
+        generation_request_release(&request);
+    }
+    return status;
+}
+
+static enum status answer_once(void)
+{
+    struct job_alternative top = {1, -1, "y", 1};
+    struct job_token token = {1, -0.5f, "x", 1, &top, 1};
+    struct job_event events[] = {
+        {.type = EVENT_TEXT, .text = "x", .n_bytes = 1, .tokens = &token, .n_tokens = 1},
+        {.type = EVENT_FINISHED, .stop = "s"},
+        {.type = EVENT_DONE}};
+    bool whole = true;
+    for (int way = 0; way < 4; way++) {
+        struct answer_shape shape = {.endpoint = way & 1 ? ENDPOINT_CHAT : ENDPOINT_COMPLETIONS,
+                                     .stream = way & 2,
+                                     .logprobs = true,
+                                     .return_token_ids = true,
+                                     .n_choices = 1};
+        struct answer answer;
+        struct buf out;
+        buf_init(&out, 1 << 16);
+        answer_init(&answer, &shape);
+        bool ok = answer_prepare(&answer, "m", "fp", 1);
+        for (size_t i = 0; i < 3 && ok; i++)
+            ok = answer_event(&answer, &events[i], &out);
+        whole = whole && ok;
+        if (ok && !shape.stream) {
+            cJSON *root = cJSON_ParseWithLength(out.bytes, out.n_bytes);
+            assert_true(root || mem_fault_count() > 0);
+            cJSON_Delete(root);
+        }
+        answer_release(&answer);
+        buf_release(&out);
+    }
+    return whole ? OK : ERR_MEMORY;
+}
+
+static enum status settings_once(void)
+{
+    struct options_state state;
+    struct auth auth;
+    struct error err = {OK, "", ""};
+    char name[] = "wicara", flag[] = "--host=::1";
+    char *argv[] = {name, flag};
+    enum status status = options_read(&state, 2, argv, &err);
+    if (status != OK)
+        return status;
+    options_release(&state);
+    status = auth_init(&auth, "a,b,c", NULL, &err);
+    if (status == OK)
+        auth_release(&auth);
+    return status;
+}
+
+static void torture(enum status (*once)(void))
+{
+    assert_int_equal(once(), OK);
+    for (int from_then_on = 0; from_then_on < 2; from_then_on++) {
+        uint64_t n = 1;
+        bool reached = true;
+        for (; reached; n++) {
+            mem_fault_set(n, from_then_on);
+            enum status status = once();
+            reached = mem_fault_count() >= n;
+            mem_fault_set(0, false);
+            assert_true(status == ERR_MEMORY || (status == OK && !reached) ||
+                        (status == OK && !from_then_on));
+        }
+        assert_true(n > 5);  // the seam was there at all
+    }
+    assert_int_equal(once(), OK);
+}
+
+static void parsing(void **state)
+{
+    (void)state;
+    torture(parse_once);
+}
+static void answering(void **state)
+{
+    (void)state;
+    torture(answer_once);
+}
+static void settings(void **state)
+{
+    (void)state;
+    torture(settings_once);
+}
+
+int main(void)
+{
+    cJSON_Hooks hooks = {json_alloc, mem_free};
+    cJSON_InitHooks(&hooks);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parsing),
+        cmocka_unit_test(answering),
+        cmocka_unit_test(settings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
