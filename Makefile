@@ -48,7 +48,10 @@ USES_BLAS  := $(if $(filter kernels,$(MODULES)),$(LIBS_blas))
 .PHONY: all
 all: $(OUT)/wicara  ## Build the release binary build/release/wicara (default)
 
-isa = $(if $(filter %_avx512,$*),$(ISA_avx512),$(if $(filter %_avx2,$*),$(ISA_avx2)))
+# The unrolled kernels take minutes to compile under a sanitizer; their bounds are watched by the guard
+# pages of tests/kernels instead.
+ISA_plain := $(if $(filter asan tsan,$(VARIANT)),-fno-sanitize=all)
+isa = $(if $(filter %_avx512,$*),$(ISA_avx512) $(ISA_plain),$(if $(filter %_avx2,$*),$(ISA_avx2) $(ISA_plain)))
 Q := $(if $(V),,@)
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
@@ -126,12 +129,15 @@ $(OUT)/wicara_fake: $(OUT)/server/main.o $(OUT)/tests/api/fake_engine.o $(WEB_OB
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(LINK_$(VARIANT)) -o $@ $^ $(LIBS_http) $(USES_BLAS) $(LIBS)
 
-.PHONY: test test-full test-unit test-kernels test-api test-browser lint setup-test debug asan tsan
+.PHONY: test test-full test-unit test-kernels test-api test-browser test-torture test-sanitizers
+.PHONY: lint setup-test debug asan tsan
 setup-test: setup
 	@sh config/setup/packages.sh test
 	@sh config/setup/venv.sh
 test: setup-test  ## Set up and run the whole suite
-	@$(MAKE) --no-print-directory lint test-kernels test-unit test-api test-browser
+	@$(MAKE) --no-print-directory lint test-kernels test-unit test-fuzz test-api test-browser test-torture
+test-full: setup-test all $(CLI_BIN)  ## The full counts (about an hour; PARTS="tokens bytes" for some)
+	@sh tests/full.sh "$(MODEL)" $(OUT) $(PARTS)
 test-unit: $(UNIT_BIN) $(SERVER_TEST_BIN)  ## Unit tests (cmocka), one program a source file
 	@set -e; export WICARA_TEST_MODEL="$(MODEL)"; for t in $^; do echo "== $$t"; $$t; done
 test-kernels: $(CHECK_BIN)  ## Each kernel level that this CPU has against its scalar specification
@@ -142,6 +148,16 @@ test-api: $(OUT)/wicara $(OUT)/wicara_fake  ## HTTP tests with the official SDKs
 test-browser: $(OUT)/wicara $(OUT)/wicara_fake  ## The page in headless Chromium
 	@WICARA_TEST_MODEL="$(MODEL)" WICARA_BIN=$(OUT)/wicara WICARA_FAKE_BIN=$(OUT)/wicara_fake \
 	    $(PYTHON) -m pytest -q tests/browser
+TORTURE_FLAGS = --model "$(MODEL)" --binary $(OUT)/wicara
+test-torture: all  ## Same bytes and clients that leave, judged over HTTP (seeded samples)
+	@$(PYTHON) tests/torture/same_bytes.py $(TORTURE_FLAGS) --quick --count 16
+	@$(PYTHON) tests/torture/disconnect.py $(TORTURE_FLAGS) --count 300
+test-sanitizers: setup-test  ## Unit and API tests under ASan+UBSan, threads under TSan
+	@$(MAKE) --no-print-directory VARIANT=asan test-unit test-api
+	@$(MAKE) --no-print-directory VARIANT=tsan test-threads
+test-threads: $(filter %/pool_test %/scheduler/% %/engine_test,$(UNIT_BIN))
+	@set -e; export WICARA_TEST_MODEL="$(MODEL)"; for t in $^; do echo "== $$t"; $$t; done
+.PHONY: test-threads
 lint:  ## Includes, sizes, banned functions, format
 	@python3 tests/lint/lint.py
 debug asan tsan:  ## The server built with asserts and poison, or under a sanitizer

@@ -106,13 +106,14 @@ static void *thread_main(void *context)
 {
     struct engine *engine = context;
     struct error err = {0};
-    bool is_loaded = engine_load(engine, &err) == OK;
-    if (!is_loaded) {
+    enum status status = engine_load(engine, &err);
+    if (status != OK) {
+        (void)error_set(&err, status, "%s", status_text(status));
         error_prefix(&err, "%s", engine->options.model_path);
         engine_unload(engine);
     }
     end_load(engine, &err);
-    if (is_loaded)
+    if (status == OK)
         scheduler_run(engine->scheduler);
     return NULL;
 }

@@ -42,8 +42,10 @@ static enum status open_text_parts(struct engine *e, struct error *err)
                                   &e->prepare.template_error);
     mem_free(texts[0]);
     mem_free(texts[1]);
-    if (e->chat_prompt != NULL || status == ERR_MEMORY)
+    if (e->chat_prompt != NULL || status == OK)
         return status;
+    if (status == ERR_MEMORY)
+        return error_set(err, ERR_MEMORY, "no memory for the chat template");
     // Completions still work; every chat is refused with this text.
     error_prefix(&e->prepare.template_error, "the model's chat template cannot be used");
     log_warn("%s", e->prepare.template_error.text);

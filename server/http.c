@@ -263,8 +263,10 @@ static enum MHD_Result head_complete(struct http_exchange *exchange, const char 
     else
         server->handlers.on_head(server->handlers.user, exchange);
     bool body = gate->content_length > 0 || gate->chunked;
+    // A length past the cap was refused above: the clock of its phase is never needed.
+    uint64_t n_bytes = body && exchange->http_status == 0 ? gate->content_length : 0;
     set_phase(exchange->conn, CONN_BODY,
-              server->settings.body_ms + (int64_t)(gate->content_length >> 16) * 1000);
+              server->settings.body_ms + (int64_t)(n_bytes >> 16) * 1000);
     if (exchange->http_status == 0)
         return MHD_YES;
     if (body)

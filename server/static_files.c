@@ -25,18 +25,6 @@ static const char csp[] =
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types dompurify";
 
-static const char plain_page[] =
-    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Wicara</title>"
-    "<h1>Wicara is running</h1><p>This build carries no chat page. The API is at "
-    "<code>/v1/chat/completions</code>.</p></html>\n";
-
-/* Replaced by the generated table when the build links one. */
-__attribute__((weak)) const struct web_asset web_assets[] = {
-    {"/index.html", "text/html; charset=utf-8", "\"plain\"", (const unsigned char *)plain_page,
-     sizeof plain_page - 1, NULL, 0, false},
-};
-__attribute__((weak)) const size_t web_assets_count = 1;
-
 const char *static_files_type(const char *path)
 {
     static const char *const types[][2] = {

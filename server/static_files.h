@@ -2,7 +2,7 @@
  * developed.
  *
  * The build generates `web_assets` (paths like "/index.html" and "/app-3f9a1c.js", ascending by
- * path) with the bytes by .incbin. Without it a plain page says so. */
+ * path) with the bytes by .incbin. Without it the one of static_files_plain.c says so. */
 #ifndef WICARA_SERVER_STATIC_FILES_H
 #define WICARA_SERVER_STATIC_FILES_H
 

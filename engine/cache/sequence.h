@@ -28,9 +28,9 @@ size_t sequence_tokens(const struct sequence *sequence);  // stored tokens
  * sequence must be empty. Returns the number of tokens now stored. */
 size_t sequence_match_prefix(struct sequence *sequence, const int32_t *tokens, size_t n_tokens);
 
-/* Before every step: makes sure that tokens [0, n_tokens) have writable blocks, evicting cached ones
- * as needed; a shared block that will be written is copied first. ERR_BUSY when the pool has no
- * block left (nothing is taken then). */
+/* Before every step: makes sure that tokens [0, n_tokens) have writable blocks, evicting cached
+ * ones as needed; a shared block that will be written is copied first. ERR_BUSY when the pool has
+ * no block left (nothing is taken then). */
 enum status sequence_reserve(struct sequence *sequence, size_t n_tokens,
                              struct error *err) MUST_CHECK;
 /* How many blocks of the group sequence_reserve() would take for n_tokens. */

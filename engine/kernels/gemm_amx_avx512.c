@@ -22,7 +22,8 @@ enum {
     AMX_ROWS_MIN = 9,    // below, vpdpbusd straight from the packed nibbles is faster
     AMX_TILE_ROWS = 16,
     AMX_GROUP_ROWS = 48,
-    AMX_SLICE_UNITS = 20,  // multiplications of a slice: 20 KiB of sums, 10 of expanded quants
+    AMX_SLICE_BLOCKS = 12,  // of K: 12 KiB of sums, 6 of expanded quants; 20 spill out of L1
+    AMX_SLICE_UNITS = 16,   // multiplications of a slice at most: 8 blocks of Q6_K
     STORE_LAG = 3,         // multiplications between that of a tile and its store
 };
 
@@ -120,6 +121,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
     struct block_sums sums[AMX_SLICE_UNITS];
     __m512 acc[AMX_TILE_ROWS];
     tile_sums(n * units, ACT_BLOCK / units, rows->q[row], e->quants[0][0], sums);
+    __asm__ volatile("" : "=m"(sums));  // says that the tiles wrote them
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
         acc[r] = s->b_first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (size_t)r * y_stride);
@@ -258,7 +260,7 @@ typedef void amx_slice_fn(const struct amx_slice *s, const struct amx_rows *rows
 static size_t slice_end(enum dtype dtype, size_t b_first, size_t n_blocks)
 {
     size_t unit = panel_layout(dtype).group_blocks;
-    size_t most = AMX_SLICE_UNITS / (dtype == DTYPE_Q6_K ? 2 : 1) / unit;
+    size_t most = AMX_SLICE_BLOCKS / unit;
     size_t left = (n_blocks - b_first) / unit, n_slices = (left + most - 1) / most;
     return b_first + (left + n_slices - 1) / n_slices * unit;
 }

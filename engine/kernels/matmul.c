@@ -5,16 +5,23 @@
  * to stay in its L2 while the kernel passes over them once for each group of rows. The kernels'
  * bits depend neither on the rows beside a row nor on how panels are grouped, so neither does the
  * result. The last panel of a weight whose rows are no multiple of 16 goes through a small tile,
- * because columns past n_rows belong to somebody else. */
+ * because columns past n_rows belong to somebody else.
+ *
+ * OpenBLAS multiplies F32 weights only where the host has no vector level of our own (gemm_f32_blas):
+ * in tiles whose bits cannot depend on the batch our kernels are faster than each of its cores
+ * (README.md has the figures). */
 #include "engine/kernels/matmul.h"
 
 #include <assert.h>
+#include <cblas.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "engine/kernels/pack.h"
 
 enum {
-    L2_BYTES = 256 * 1024,     // of a run of panels that several groups of rows pass over
+    RUN_BYTES = 256 * 1024,    // of a run of panels that several groups of rows pass over
+    ROWS_BYTES = 768 * 1024,   // of quantised activations that stay in L2 beside the run
     ITEM_BYTES = 32 * 1024,    // weights worth a grab from the pool: about 2 us of streaming
     EDGE_ROWS = 64,            // of the tile for a partial last panel
 };
@@ -30,6 +37,28 @@ bool weight_needs_q8(const struct weight *weight)
 {
     return weight->dtype != DTYPE_F32 && weight->dtype != DTYPE_F16
            && weight->dtype != DTYPE_BF16;
+}
+
+static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
+
+static void blas_start(void)
+{
+    openblas_set_num_threads(1);  // our workers are the threads
+    assert(openblas_get_num_threads() == 1);
+}
+
+void gemm_f32_blas(const void *panels, size_t n_panels, const float *x, size_t n_cols,
+                   size_t n_rows, float *y, size_t y_stride)
+{
+    pthread_once(&blas_once, blas_start);
+    blasint k = (blasint)n_cols;
+    const float *panel = panels;
+    for (size_t p = 0; p < n_panels; p++, panel += PANEL_ROWS * n_cols) {
+        for (size_t row = 0; row < n_rows; row++)
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 1, PANEL_ROWS, k, 1.0f,
+                        x + row * n_cols, k, panel, PANEL_ROWS, 0.0f,
+                        y + row * y_stride + p * PANEL_ROWS, PANEL_ROWS);
+    }
 }
 
 static gemm_q8_fn *gemm_q8_of(const struct kernels *kernels, enum dtype dtype)
@@ -52,7 +81,7 @@ static gemm_float_fn *gemm_float_of(const struct kernels *kernels, enum dtype dt
     switch (dtype) {
     case DTYPE_F16: return kernels->gemm_f16;
     case DTYPE_BF16: return kernels->gemm_bf16;
-    case DTYPE_F32: return kernels->gemm_f32;
+    case DTYPE_F32: return kernels_best_level() == CPU_SCALAR ? gemm_f32_blas : kernels->gemm_f32;
     default: return NULL;
     }
 }
@@ -91,14 +120,19 @@ static void multiply_part(const struct matmul_task *task, const struct matmul_pa
                           size_t first, size_t last)
 {
     const struct weight *weight = part->weight;
+    const struct activations *x = task->x;
     bool has_edge = last == weight->n_panels && weight->n_rows % PANEL_ROWS != 0;
-    size_t run = L2_BYTES / weight->panel_bytes;
+    size_t run = RUN_BYTES / weight->panel_bytes, block = ROWS_BYTES / x->n_cols;
     run = run > 0 ? run : 1;
+    block = block > EDGE_ROWS ? block : EDGE_ROWS;
     last -= has_edge;
-    for (size_t panel = first; panel < last; panel += run) {
-        const uint8_t *panels = (const uint8_t *)weight->panels + panel * weight->panel_bytes;
-        multiply(task, weight, panels, last - panel < run ? last - panel : run, 0,
-                 task->x->n_rows, part->y + panel * PANEL_ROWS, part->y_stride);
+    for (size_t row = 0; row < x->n_rows; row += block) {
+        size_t n_rows = x->n_rows - row < block ? x->n_rows - row : block;
+        for (size_t panel = first; panel < last; panel += run) {
+            const uint8_t *panels = (const uint8_t *)weight->panels + panel * weight->panel_bytes;
+            multiply(task, weight, panels, last - panel < run ? last - panel : run, row, n_rows,
+                     part->y + row * part->y_stride + panel * PANEL_ROWS, part->y_stride);
+        }
     }
     if (has_edge)
         multiply_edge(task, part);

@@ -3,8 +3,8 @@
  *   y [n_rows, y_stride] f32, columns [0, weight->n_rows) overwritten
  *
  * Work is dealt out over panels. Bits do not depend on n_rows, on the row's place in the batch or on
- * the threads. F32 weights run through OpenBLAS in fixed tiles on one thread inside each worker when
- * the level is the host's best; a lower --cpu level uses gemm_f32. */
+ * the threads. F32 weights run through OpenBLAS (gemm_f32_blas) on hosts whose best level is scalar
+ * and through gemm_f32 on all others; a lower --cpu level uses no OpenBLAS. */
 #ifndef WICARA_KERNELS_MATMUL_H
 #define WICARA_KERNELS_MATMUL_H
 
@@ -39,5 +39,9 @@ struct matmul_part {
 };
 void matmul_many(const struct kernels *kernels, struct pool *pool, const struct matmul_part *parts,
                  size_t n_parts, const struct activations *x);
+
+/* gemm_f32 by OpenBLAS, with its own bits: one row by one panel at a time, on one thread, so that
+ * no row can tell what is beside it. Exported for its check. */
+gemm_float_fn gemm_f32_blas;
 
 #endif

@@ -49,6 +49,7 @@ bool test_apply(struct jinja *j, const struct test_info *test, struct value inpu
 
 /* MISSING when the value has no such method. */
 struct value method_find(struct jinja *j, struct value self, const struct text *name);
+const char *method_name(const struct bound_method *method);
 struct value method_call(struct jinja *j, struct bound_method *method,
                          const struct call_args *args);
 

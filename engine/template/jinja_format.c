@@ -153,11 +153,16 @@ static void repr_range(struct writer *w, const struct range *range)
     builder_literal(&w->b, ")");
 }
 
-/* What has no text form in Python worth copying (it would show an address). */
+/* What Python shows with an address: the same form, with an address that is always the same. */
 static void repr_opaque(struct writer *w, struct value v)
 {
-    char out[64];
-    int n = snprintf(out, sizeof out, "<%s object>", value_type_name(v));
+    char out[128];
+    int n;
+    if (v.kind == VALUE_METHOD)
+        n = snprintf(out, sizeof out, "<built-in method %s of %s object at 0x7f0000000000>",
+                     method_name(v.method), value_type_name(v.method->self));
+    else
+        n = snprintf(out, sizeof out, "<%s object at 0x7f0000000000>", value_type_name(v));
     builder_bytes(&w->b, out, (size_t)n, false);
 }
 

@@ -507,6 +507,11 @@ struct value method_find(struct jinja *j, struct value self, const struct text *
     return value_missing();
 }
 
+const char *method_name(const struct bound_method *method)
+{
+    return method->info->name;
+}
+
 static struct value loop_cycle(struct jinja *j, const struct loop *loop,
                                const struct call_args *args)
 {

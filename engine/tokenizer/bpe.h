@@ -1,4 +1,5 @@
-/* Byte-pair encoding of one pre-tokenized piece, of bytes or of characters, exact against the `tokenizers` library. */
+/* Byte-pair encoding of one pre-tokenized piece, of bytes or of characters, exact against the
+ * `tokenizers` library. */
 #ifndef WICARA_TOKENIZER_BPE_H
 #define WICARA_TOKENIZER_BPE_H
 

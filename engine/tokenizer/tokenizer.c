@@ -44,8 +44,8 @@ static enum status read_model(struct tokenizer *tokenizer, const struct model_fi
         return OK;
     }
     char quoted[GGUF_QUOTE_BYTES];
-    return error_set(err, ERR_UNSUPPORTED, "%s is \"%s\"; supported are gpt2, llama and gemma4", key,
-                     gguf_quote(quoted, name.bytes, name.n_bytes));
+    return error_set(err, ERR_UNSUPPORTED, "%s is \"%s\"; supported are gpt2, llama and gemma4",
+                     key, gguf_quote(quoted, name.bytes, name.n_bytes));
 }
 
 static enum status read_pretokenizer(struct tokenizer *tokenizer, const struct model_file *file,

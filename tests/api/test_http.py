@@ -313,3 +313,11 @@ def test_garbage(fake):
         except (ConnectionResetError, BrokenPipeError):
             pass
     assert fake.get("/health")[0] == 200
+
+
+def test_mutations(launch):
+    """A few hundred mutated requests; more with fuzz_http.py."""
+    import fuzz_http
+    server = launch("--head-timeout", "1", "--body-timeout", "1", env={"FAKE_DELAY_MS": "0"})
+    statuses = fuzz_http.campaign(server, 1, 300, 10)
+    assert statuses.get("400", 0) > 20 and statuses.get("200", 0) > 2, statuses

@@ -1,5 +1,6 @@
 """Starting, stopping, settings, keys, health, metrics, the page."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -353,6 +354,21 @@ def test_page(fake):
     assert head["cache-control"] == "no-cache" and head["etag"].startswith('"')
     assert fake.get("/", {"If-None-Match": head["etag"]})[0] == 304
     assert fake.get("/", {"If-None-Match": '"other"'})[0] == 200
+
+
+def test_files_of_the_page(fake):
+    """Every file that the page names is there, packed when asked, cached by its name."""
+    page = fake.get("/")[2].decode()
+    for path in re.findall(r'(?:src|href)="(/[^"]*)"', page):
+        status, head, body = fake.get(path)
+        assert status == 200 and body, path
+        assert head["vary"] == "Accept-Encoding"
+        packed = fake.get(path, {"Accept-Encoding": "gzip"})
+        if packed[1].get("content-encoding") == "gzip":
+            assert gzip.decompress(packed[2]) == body
+        if path.startswith("/assets/"):
+            assert head["cache-control"] == "public, max-age=31536000, immutable"
+            assert fake.get(path, {"If-None-Match": head["etag"]})[0] == 304
 
 
 def test_web_dir(launch, tmp_path):

@@ -39,7 +39,7 @@ static struct job_request make_request(uint32_t i)
              content);
     struct job_request r = DEFAULTS;
     r.messages_json = messages[i];
-    r.max_tokens = 1 + BELOW(150);
+    r.max_tokens = 1 + BELOW(240);
     r.n_choices = BELOW(4) == 0 ? 2 : 1;
     r.temperature = BELOW(2) == 0 ? 0 : 0.9f;
     r.top_p = BELOW(2) == 0 ? 1 : 0.95f;
@@ -215,8 +215,8 @@ static void same_request_same_bytes(void **state)
         {.threads = 1, .parallel = 16, .prefill_chunk = 512},
         {.threads = 2, .parallel = 8, .prefill_chunk = 16, .no_prefix_cache = true},
         {.threads = 3, .parallel = 20, .prefill_chunk = 64},
-        {.threads = 2, .parallel = 6, .prefill_chunk = 7, .kv_bytes = 15 * BLOCK},
-        {.threads = 2, .parallel = 8, .prefill_chunk = 64, .kv_bytes = 15 * BLOCK,
+        {.threads = 2, .parallel = 6, .prefill_chunk = 7, .kv_bytes = 21 * BLOCK},
+        {.threads = 2, .parallel = 8, .prefill_chunk = 64, .kv_bytes = 21 * BLOCK,
          .no_prefix_cache = true},
         {.threads = 2, .parallel = 4, .prefill_chunk = 32, .cpu_level = "scalar"},
     };

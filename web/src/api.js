@@ -84,10 +84,11 @@ async function* readText(body) {
 }
 
 /**
- * Streams one answer. Yields {text}, then {finish, usage}. Aborting `signal` ends it quietly at the
- * server too. Throws ApiError.
+ * Streams one answer. Yields {text}, then {finish, usage}. `sampling` holds request parameters, {} =
+ * the server's defaults. Aborting `signal` ends the work at the server too and throws AbortError;
+ * else throws ApiError.
  */
-export async function* streamChat(messages, signal) {
+export async function* streamChat(messages, sampling, signal) {
   let response;
   try {
     response = await fetch("/v1/chat/completions", {
@@ -95,7 +96,7 @@ export async function* streamChat(messages, signal) {
       headers: headers(),
       signal,
       body: JSON.stringify({ model: "default", messages, stream: true,
-        stream_options: { include_usage: true } }),
+        stream_options: { include_usage: true }, ...sampling }),
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -112,7 +113,7 @@ export async function* streamChat(messages, signal) {
       }
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ApiError(chunk.error.message, 500);
-      const choice = chunk.choices[0];
+      const choice = chunk.choices?.[0];
       if (choice?.delta?.content) yield { text: choice.delta.content };
       if (choice?.finish_reason) finish = choice.finish_reason;
       if (chunk.usage) usage = chunk.usage;

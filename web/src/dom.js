@@ -1,5 +1,8 @@
-// One small element builder: h("button", {type: "button", onclick}, "Text", child …).
+// The few DOM helpers that all files share.
 
+export const $ = (id) => document.getElementById(id);
+
+/** Builds an element: h("button", {type: "button", onclick}, "Text", child …); null children are left out. */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -12,4 +15,34 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-export const $ = (id) => document.getElementById(id);
+/** One of the symbols at the top of index.html. */
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  svg.setAttribute("class", "icon");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** The clipboard of the page's own kind works on HTTPS and localhost only; a phone in the LAN has neither. */
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const box = h("textarea", { class: "visually-hidden", readonly: true });
+  box.value = text;
+  document.body.append(box);
+  box.select();
+  const done = document.execCommand("copy");
+  box.remove();
+  if (!done) throw new Error("the browser refused");
+}
+
+/** A button that copies what text() gives and says whether that went well. */
+export function copyButton(text) {
+  const button = h("button", { type: "button", onclick: async () => {
+    button.textContent = await copyText(text()).then(() => "Copied", () => "Not copied");
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+    button.focus();
+  } }, "Copy");
+  return button;
+}

@@ -2,35 +2,62 @@
 import { $ } from "./dom.js";
 import { fetchHealth, fetchModel, setApiKey } from "./api.js";
 import { makeConversation } from "./conversation.js";
-import { drawChats, startSidebar, toggleSidebar } from "./sidebar.js";
+import { closeDrawer, drawChats, startSidebar, toggleSidebar } from "./sidebar.js";
 import { loadChat } from "./store.js";
 import { startTheme } from "./theme.js";
 
 const DRAFT = "wicara.draft";
+const ADDRESS = "#chat="; // the address names the open chat, so that a reload comes back to it
 const SMALL_MODEL_PARAMETERS = 1e9;
+const DEMO_MODEL_PARAMETERS = 3e8;
+const HEALTH_EVERY_MS = 1000;
+
+// At the API's default temperature a very small model rambles; these are its makers' settings. Larger
+// models get the server's defaults.
+const SMALL_MODEL_SAMPLING = { temperature: 0.2, top_p: 0.9 };
+let sampling = {};
+
+const setAddress = (hash) => history.replaceState(null, "", location.pathname + hash);
 
 const conversation = makeConversation({
-  saved: () => drawChats(actions),
+  changed: (chat) => {
+    if (chat.id === conversation.id()) setAddress(ADDRESS + chat.id);
+    drawChats(actions);
+  },
   busy: (flag) => {
+    const hadFocus = [$("send"), $("stop")].includes(document.activeElement);
     $("send").hidden = flag;
     $("stop").hidden = !flag;
+    $("messages").setAttribute("aria-busy", String(flag));
+    if (hadFocus) focusPrompt();
   },
   needKey: askForKey,
+  sampling: () => sampling,
 });
 
 const actions = {
   current: () => conversation.id(),
   open: async (id) => {
+    if (id === conversation.id()) return;
     const chat = await loadChat(id);
-    if (chat) conversation.show(chat);
+    if (!chat) return;
+    conversation.show(chat);
+    setAddress(ADDRESS + id);
     drawChats(actions);
   },
   start: () => {
     conversation.start();
+    setAddress("");
     drawChats(actions);
     $("prompt").focus();
   },
 };
+
+/** Back to typing; on a touch screen that would only raise the keyboard over the answer. */
+function focusPrompt() {
+  if (matchMedia("(pointer: coarse)").matches) $("messages").focus({ preventScroll: true });
+  else $("prompt").focus();
+}
 
 function fitPrompt() {
   const box = $("prompt");
@@ -62,35 +89,48 @@ function startComposer() {
     event.preventDefault();
     submit();
   });
-  $("stop").addEventListener("click", () => {
-    conversation.stop();
+  $("stop").addEventListener("click", conversation.stop);
+  $("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address belongs to the chat
     $("prompt").focus();
   });
+  addEventListener("resize", fitPrompt);
   fitPrompt();
 }
 
 function startKeys() {
   addEventListener("keydown", (event) => {
     const key = event.key.toLowerCase();
-    if (event.key === "Escape" && conversation.busy()) conversation.stop();
-    else if (event.ctrlKey && event.shiftKey && key === "o") actions.start();
-    else if (event.ctrlKey && !event.shiftKey && key === "b") toggleSidebar();
+    const control = event.ctrlKey || event.metaKey;
+    if ($("key-dialog").open || event.isComposing) return;
+    if (key === "escape") {
+      if (!closeDrawer()) conversation.stop();
+    } else if (control && event.shiftKey && key === "o") actions.start();
+    else if (control && !event.shiftKey && key === "b") toggleSidebar();
     else return;
     event.preventDefault();
   });
 }
 
 function askForKey() {
-  const dialog = $("key-dialog");
-  if (dialog.open) return;
+  if ($("key-dialog").open) return;
   $("key").value = "";
-  dialog.showModal();
-  dialog.addEventListener("close", () => {
-    if (dialog.returnValue === "ok" && $("key").value) {
-      setApiKey($("key").value.trim());
-      describeModel();
+  $("key-dialog").returnValue = "";
+  $("key-dialog").showModal();
+}
+
+function startKeyDialog() {
+  $("key-cancel").addEventListener("click", () => $("key-dialog").close());
+  $("key-dialog").addEventListener("close", () => {
+    const key = $("key").value.trim();
+    $("key").value = "";
+    if ($("key-dialog").returnValue !== "ok" || !key) {
+      notice("This server asks for an API key. Reload the page to enter one.");
+      return;
     }
-  }, { once: true });
+    setApiKey(key);
+    describeModel();
+  });
 }
 
 function notice(text) {
@@ -103,12 +143,14 @@ async function describeModel() {
   try {
     const model = await fetchModel();
     if (!model) return;
-    $("model").textContent = model.id;
     const parameters = model.meta?.n_params || 0;
-    notice(parameters && parameters < SMALL_MODEL_PARAMETERS
-      ? `${model.id} is a small demo model (${Math.round(parameters / 1e6)} million parameters): ` +
-        "quick, but often wrong. Start the server with --model FILE to use a larger one."
-      : "");
+    const small = parameters > 0 && parameters < SMALL_MODEL_PARAMETERS;
+    const kind = parameters < DEMO_MODEL_PARAMETERS ? "small demo model" : "small model";
+    $("model").textContent = model.id;
+    $("model").title = `The loaded model: ${model.id}`;
+    sampling = small ? SMALL_MODEL_SAMPLING : {};
+    notice(!small ? "" : `This is a ${kind} (${Math.round(parameters / 1e6)} million parameters): quick, but ` +
+      "often wrong. Start the server with --model FILE for a larger one.");
   } catch (error) {
     if (error.status === 401) askForKey();
     else notice(error.message);
@@ -120,15 +162,18 @@ async function waitForServer() {
     const health = await fetchHealth();
     if (health === "ready") break;
     notice(health === "loading" ? "The model is loading …" : "The server cannot be reached.");
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await new Promise((resolve) => setTimeout(resolve, HEALTH_EVERY_MS));
   }
   notice("");
   await describeModel();
 }
 
+const wanted = location.hash.startsWith(ADDRESS) ? location.hash.slice(ADDRESS.length) : "";
 startTheme();
 startSidebar(actions);
 startComposer();
+startKeyDialog();
 startKeys();
 actions.start();
+if (wanted) actions.open(wanted);
 waitForServer();

@@ -3,6 +3,7 @@
 // policy; images become links, so that a page can never be made to fetch a foreign address.
 import { Marked } from "marked";
 import DOMPurify from "dompurify";
+import { copyButton, h } from "./dom.js";
 
 let highlighter = null; // highlight.js once it is loaded
 let loading = null;
@@ -22,6 +23,7 @@ const marked = new Marked({
   gfm: true,
   renderer: {
     html: ({ text }) => escapeHtml(text),
+    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
     code({ text, lang }) {
       const language = (lang || "").trim().split(/\s+/)[0];
@@ -47,29 +49,25 @@ function fill(element, html) {
     ADD_ATTR: ["data-lang"],
   });
   for (const pre of element.querySelectorAll("pre")) addCodeBar(pre);
+  for (const table of element.querySelectorAll("table")) {
+    const box = h("div", { class: "table", tabindex: 0, role: "group", "aria-label": "Table" });
+    table.replaceWith(box);
+    box.append(table);
+  }
 }
 
 /** The bar above a code block: its language and a button that copies it. */
 function addCodeBar(pre) {
-  const bar = document.createElement("div");
-  const name = document.createElement("span");
-  const copy = document.createElement("button");
-  bar.className = "code-bar";
-  name.textContent = pre.dataset.lang || "text";
-  copy.type = "button";
-  copy.textContent = "Copy";
-  copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(pre.textContent.replace(/\n$/, ""));
-    copy.textContent = "Copied";
-    setTimeout(() => (copy.textContent = "Copy"), 1500);
-  });
-  const box = document.createElement("div");
-  box.className = "code";
-  bar.append(name, copy);
+  const bar = h("div", { class: "code-bar" }, h("span", {}, pre.dataset.lang || "text"),
+    copyButton(() => pre.textContent.replace(/\n$/, "")));
+  const box = h("div", { class: "code" });
   pre.tabIndex = 0;
   pre.replaceWith(box);
   box.append(bar, pre);
 }
+
+/** Code on its own or inside a list or a quotation. */
+const hasCode = (token) => token.type === "code" || /```|~~~/.test(token.raw);
 
 /** A view of one answer inside `container`: call update(text) as often as it grows. */
 export function markdownView(container) {
@@ -82,7 +80,7 @@ export function markdownView(container) {
     tokens.links ??= {};
     tokens.forEach((token, i) => {
       const old = blocks[i];
-      const redo = again && token.type === "code";
+      const redo = again && hasCode(token);
       if (old && old.raw === token.raw && !redo) return;
       const element = old?.element || container.appendChild(document.createElement("div"));
       const part = [token];
@@ -91,7 +89,7 @@ export function markdownView(container) {
       blocks[i] = { raw: token.raw, element };
     });
     for (const { element } of blocks.splice(tokens.length)) element.remove();
-    if (!highlighter && tokens.some((token) => token.type === "code")) {
+    if (!highlighter && tokens.some(hasCode)) {
       loadHighlighter(() => update(shown, true));
     }
   }

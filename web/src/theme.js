@@ -1,14 +1,13 @@
 // Colours: follow the system, or fixed light or dark; kept in localStorage.
-import { $ } from "./dom.js";
+import { $, icon } from "./dom.js";
 
 const KEY = "wicara.theme";
 const order = ["system", "light", "dark"];
-const signs = { system: "◐", light: "☀", dark: "☾" };
 
 function apply(theme) {
   if (theme === "system") document.documentElement.removeAttribute("data-theme");
   else document.documentElement.dataset.theme = theme;
-  $("theme").textContent = signs[theme];
+  $("theme").replaceChildren(icon(theme));
   $("theme").setAttribute("aria-label", `Colours: ${theme}`);
   $("theme").title = `Colours: ${theme}`;
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/mem.h"
@@ -253,6 +254,90 @@ static void test_any_bytes(void **state)
     tokenizer_close(tokenizer);
 }
 
+/* gemma4: characters instead of bytes, U+2581 for a space, <0xXX> for what is no token. */
+static void test_raw(void **state)
+{
+    static char byte_texts[256][8];
+    static struct test_token tokens[256 + 8];
+    static const struct test_token more[] = {
+        {"a", 1, 0}, {"\xe2\x96\x81", 1, 0}, {"\xe2\x96\x81" "a", 1, 0}, {"\xc3\xa9", 1, 0},
+        {"a\xc3\xa9", 1, 0}, {"\n", 1, 0}, {"\n\n", 1, 0}, {"<tool>", 4, 0}};
+    static const char *const merges[] = {"\xe2\x96\x81 a", "a \xc3\xa9", "\n \n"};
+    const struct test_vocab raw = {.model = "gemma4", .pre = "no such name", .tokens = tokens,
+                                   .n_tokens = 264, .merges = merges, .n_merges = 3,
+                                   .no_scores = true, .bos = -1, .eos = -1, .unknown = -1,
+                                   .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        snprintf(byte_texts[byte], sizeof byte_texts[byte], "<0x%02X>", byte);
+        tokens[byte] = (struct test_token){byte_texts[byte], TOKEN_KIND_BYTE, 0};
+    }
+    memcpy(tokens + 256, more, sizeof more);
+    struct tokenizer *tokenizer = must_open(&raw);
+    check(tokenizer, "a", "<256>");
+    check(tokenizer, " a a", "<258><258>");
+    check(tokenizer, "a\xc3\xa9", "<260>");
+    check(tokenizer, " a\xc3\xa9", "<258><259>");
+    check(tokenizer, "b\n\n\n", "b<262><261>");
+    check(tokenizer, "\xe4\xbd\xa0", "\xe4\xbd\xa0");  // ids 0xe4, 0xbd, 0xa0
+    check(tokenizer, "\xff\xc3", "\xff\xc3");
+    check(tokenizer, "a<tool> ", "<256><263><257>");
+    static const int32_t ids[] = {258, 0xe4, 260};
+    static const char *const pieces[] = {" a", "\xe4", "a\xc3\xa9"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t n;
+        const char *piece = tokenizer_piece(tokenizer, ids[i], &n);
+        assert_int_equal(n, strlen(pieces[i]));
+        assert_memory_equal(piece, pieces[i], n);
+    }
+    tokenizer_close(tokenizer);
+}
+
+/* Threads share a tokenizer: the words that it learns about are the same for all. */
+enum { THREADS = 3 };
+struct thread_work {
+    const struct tokenizer *tokenizer;
+    uint64_t sum;
+};
+
+static void *encode_much(void *arg)
+{
+    struct thread_work *work = arg;
+    for (uint32_t round = 0; round < 3000; round++) {
+        char text[24];
+        for (uint32_t i = 0; i < sizeof text; i++)
+            text[i] = "abc "[rng_bits(8, 0, round, i) % 4];
+        struct prompt_text prompt = {text, sizeof text, NULL, 0};
+        struct token_list ids = {0};
+        if (tokenizer_encode(work->tokenizer, &prompt, false, 0, &ids, NULL))
+            return NULL;
+        for (size_t i = 0; i < ids.n_ids; i++)
+            work->sum = work->sum * 31 + (uint64_t)ids.ids[i];
+        token_list_release(&ids);
+    }
+    return work;
+}
+
+static void test_threads(void **state)
+{
+    struct thread_work work[THREADS];
+    pthread_t threads[THREADS];
+    (void)state;
+    byte_vocab_init(&vocab, "gpt-2", abc_tokens, 6, abc_merges, 6);
+    struct tokenizer *tokenizer = must_open(&vocab.vocab);
+    for (size_t i = 0; i < THREADS; i++) {
+        work[i] = (struct thread_work){tokenizer, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_much, &work[i]), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        void *result;
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_ptr_equal(result, &work[i]);
+        assert_true(work[i].sum != 0 && work[i].sum == work[0].sum);
+    }
+    tokenizer_close(tokenizer);
+}
+
 /* A byte without a token is left out and its neighbours may merge, as in the reference. */
 static void test_missing_byte(void **state)
 {
@@ -416,7 +501,8 @@ int main(void)
         cmocka_unit_test(test_missing_byte),     cmocka_unit_test(test_provenance),
         cmocka_unit_test(test_spans_do_not_cut), cmocka_unit_test(test_many_spans),
         cmocka_unit_test(test_end_markers),      cmocka_unit_test(test_bos_and_eos),
-        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_limit),            cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests_name("bpe", tests, NULL, NULL);
 }

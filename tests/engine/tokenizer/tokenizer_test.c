@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 #include "engine/tokenizer/special.h"
 #include "tests/engine/tokenizer/vocab_build.h"
 
@@ -234,6 +235,62 @@ static void test_no_memory_spm(void **state)
     check_memory(&spm_vocab);
 }
 
+/* A file with some wrong bytes gives an error or a tokenizer that works; the sanitizers watch. */
+static void check_damage(const struct test_vocab *test_vocab, uint32_t rounds)
+{
+    static const char text[] = "ab <s><t> \xe4\xbd\xa0\xff 123 aaaa's";
+    struct gguf_build good = build_vocab(test_vocab, NULL);
+    uint8_t *bytes = mem_alloc(good.n_bytes);
+    uint32_t n_opened = 0, n_refused = 0;
+    assert_non_null(bytes);
+    for (uint32_t round = 0; round < rounds; round++) {
+        struct model_file *file;
+        struct tokenizer *tokenizer = NULL;
+        struct token_list ids = {0};
+        struct error err = {0};
+        memcpy(bytes, good.bytes, good.n_bytes);
+        for (uint32_t i = 0; i <= round % 3; i++) {
+            uint64_t bits = rng_bits(9, 0, round, i);
+            bytes[24 + (bits >> 16) % (good.n_bytes - 24)] = bits & 1 ? (uint8_t)(bits >> 8) : 0;
+        }
+        if (open_bytes(&file, bytes, good.n_bytes, &err))
+            continue;
+        enum status status = tokenizer_open(&tokenizer, file, &err);
+        model_file_close(file);
+        n_refused += status != OK;
+        n_opened += status == OK;
+        struct prompt_text prompt = {text, sizeof text - 1, NULL, 0};
+        if (!status)
+            assert_int_equal(tokenizer_encode(tokenizer, &prompt, true, 0, &ids, &err), OK);
+        for (size_t i = 0; i < ids.n_ids; i++) {
+            size_t n;
+            assert_in_range(ids.ids[i], 0, tokenizer_vocab(tokenizer) - 1);
+            assert_non_null(tokenizer_piece(tokenizer, ids.ids[i], &n));
+        }
+        token_list_release(&ids);
+        tokenizer_close(tokenizer);
+    }
+    assert_true(n_opened > rounds / 50 && n_refused > rounds / 50);
+    mem_free(bytes);
+    build_release(&good);
+}
+
+static void test_damaged_files(void **state)
+{
+    (void)state;
+    good_vocab();
+    check_damage(&vocab.vocab, 3000);
+    vocab.vocab.model = "gemma4";
+    check_damage(&vocab.vocab, 3000);
+    static const struct test_token spm[] = {{"<unk>", 2, 0}, {"<s>", 3, 0}, {"</s>", 3, 0},
+                                            {"a", 1, -1},    {"b", 1, -2},  {"ab", 1, -3},
+                                            {"<0x41>", 6, 0}, {"<t>", 4, 0}};
+    const struct test_vocab spm_vocab = {.model = "llama", .tokens = spm, .n_tokens = 8, .bos = 1,
+                                         .eos = 2, .unknown = 0, .add_bos = 1, .add_eos = 1,
+                                         .add_space_prefix = 1};
+    check_damage(&spm_vocab, 3000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,7 +298,7 @@ int main(void)
         cmocka_unit_test(test_tokens),     cmocka_unit_test(test_companions),
         cmocka_unit_test(test_merges),     cmocka_unit_test(test_ids),
         cmocka_unit_test(test_facts),      cmocka_unit_test(test_no_memory_bpe),
-        cmocka_unit_test(test_no_memory_spm),
+        cmocka_unit_test(test_no_memory_spm), cmocka_unit_test(test_damaged_files),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

@@ -91,9 +91,23 @@ static inline size_t build_vocab_keys(struct gguf_build *keys, const struct test
     return n_keys;
 }
 
-/* A file of the vocabulary and, when extra is not NULL, one more key that build_* calls wrote. */
-static inline enum status open_vocab_file(struct model_file **out, const struct test_vocab *vocab,
-                                          const struct gguf_build *extra, struct error *err)
+/* The bytes of a GGUF file as a model file. */
+static inline enum status open_bytes(struct model_file **out, const void *bytes, size_t n_bytes,
+                                     struct error *err)
+{
+    char path[64];
+    int fd = memfd_create("vocab", 0);
+    assert(fd >= 0 && write(fd, bytes, n_bytes) == (ssize_t)n_bytes);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    enum status status = model_file_open(out, path, err);
+    close(fd);
+    return status;
+}
+
+/* The bytes of a file with the vocabulary and, when extra is not NULL, one more key that build_*
+ * calls wrote. */
+static inline struct gguf_build build_vocab(const struct test_vocab *vocab,
+                                            const struct gguf_build *extra)
 {
     const uint64_t dims[] = {8};
     struct gguf_build keys = {0}, build = {0};
@@ -105,13 +119,15 @@ static inline enum status open_vocab_file(struct model_file **out, const struct 
     build_tensor(&build, "output_norm.weight", 1, dims, DTYPE_F32, 0);
     build_pad(&build, 32);
     build_data(&build, 32);
-    char path[64];
-    int fd = memfd_create("vocab", 0);
-    assert(fd >= 0 && write(fd, build.bytes, build.n_bytes) == (ssize_t)build.n_bytes);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    enum status status = model_file_open(out, path, err);
-    close(fd);
     build_release(&keys);
+    return build;
+}
+
+static inline enum status open_vocab_file(struct model_file **out, const struct test_vocab *vocab,
+                                          const struct gguf_build *extra, struct error *err)
+{
+    struct gguf_build build = build_vocab(vocab, extra);
+    enum status status = open_bytes(out, build.bytes, build.n_bytes, err);
     build_release(&build);
     return status;
 }

@@ -79,16 +79,13 @@ def make_environment():
 
 
 ENV = make_environment()
-PLAIN = make_environment()
-PLAIN.optimized = False  # does not calculate with literals when it compiles
 compiled = functools.lru_cache(maxsize=8)(ENV.from_string)
 
 
-def reference(source, variables, optimized=True):
+def reference(source, variables):
     """("OK", text) or ("error", message)."""
-    compile_ = compiled if optimized else PLAIN.from_string
     try:
-        return "OK", compile_(source).render(**json.loads(variables))
+        return "OK", compiled(source).render(**json.loads(variables))
     except RecursionError as e:
         return "limit", str(e)
     except Exception as e:  # whatever a template provokes is a refusal

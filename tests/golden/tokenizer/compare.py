@@ -1,13 +1,16 @@
-"""Compares our tokenizer with the reference on N seeded texts a vocabulary.
+"""Compares our tokenizer with the reference: the full run behind `make test-full PARTS=tokens`.
 
-    python compare.py CLI MODEL.gguf ... [--count 100000] [--seed 1]
-    python compare.py CLI --shapes [--count ...]     every pre-tokenizer shape, without a vocabulary
+    python compare.py --cli CLI [--model MODEL.gguf ...] [--vocabularies DIRECTORY] [--count 100000]
 
-CLI is the built tests/golden/tokenizer/tokenize_cli.c. Each text is encoded twice, as trusted (all
-special tokens count) and as untrusted (only user-defined ones); the ids must be equal, decoding
-them must give Python's bytes.decode(errors="replace") of the joined pieces, and no untrusted text
-may hold a control token. Needs tokenizers, gguf, sentencepiece (tests/golden/requirements.txt).
-Exit status 1 on any difference."""
+CLI is the built tests/golden/tokenizer/tokenize_cli.c. Compared are every pre-tokenizer shape on its
+own, each MODEL, and the vocabularies of DIRECTORY (llama.cpp's models/ folder, as in the source
+package llama-cpp-python 0.3.36) with the goldens that lie beside them.
+
+COUNT seeded texts a vocabulary are encoded twice, as trusted (all special tokens count) and as
+untrusted (only user-defined ones); the ids must be equal, decoding them must give Python's
+bytes.decode(errors="replace") of the joined pieces, and no untrusted text may give a control token.
+Needs tokenizers, gguf, sentencepiece (tests/golden/requirements.txt). Exit status 1 on any
+difference."""
 
 import argparse
 import os
@@ -17,6 +20,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import goldens
 import reference
 from texts import Texts
 
@@ -101,19 +105,31 @@ def compare_shape(cli, name, count, seed):
     return report(f"shape {name}", bad, len(texts))
 
 
+# Whose model and pre-tokenizer are supported; compared beyond the goldens.
+VOCABULARIES = ["gpt-2", "llama-bpe", "qwen2", "llama-spm", "phi-3", "gemma-4", "deepseek-coder",
+                "deepseek-llm", "starcoder", "refact", "command-r", "qwen35", "falcon", "mpt",
+                "gpt-neox", "aquila", "baichuan"]
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("cli")
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--shapes", action="store_true")
+    parser.add_argument("--cli", required=True)
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--vocabularies")
     parser.add_argument("--count", type=int, default=100000)
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_intermixed_args()
+    parser.add_argument("--no-shapes", action="store_true", help="vocabularies alone")
+    args = parser.parse_args()
     failed = False
-    for name in [*reference.SHAPES, *reference.SAME] if args.shapes else []:
+    if args.vocabularies:
+        failed |= goldens.check_folder(args.cli, args.vocabularies)
+        args.model += [os.path.join(args.vocabularies, f"ggml-vocab-{name}.gguf")
+                       for name in VOCABULARIES]
+    for name in [] if args.no_shapes else [*reference.SHAPES, *reference.SAME]:
         failed |= compare_shape(args.cli, name, args.count, args.seed)
-    for path in args.models:
+    for path in args.model:
         failed |= compare_model(args.cli, path, args.count, args.seed)
+    print("FAILED" if failed else "no difference")
     sys.exit(failed)
 
 

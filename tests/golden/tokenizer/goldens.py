@@ -1,11 +1,8 @@
-"""Checks our tokenizer against the goldens of llama.cpp's models/ folder.
+"""Our tokenizer against the goldens of llama.cpp's models/ folder; used by compare.py.
 
-    python goldens.py CLI DIRECTORY
-
-DIRECTORY holds ggml-vocab-NAME.gguf with NAME.gguf.inp (texts, each followed by a separator line)
-and .out (one line of ids a text), as in the source package llama-cpp-python 0.3.36. A vocabulary
-whose model or pre-tokenizer is not supported must be refused with a message that names it.
-Exit status 1 on any difference."""
+The folder holds ggml-vocab-NAME.gguf with NAME.gguf.inp (texts, each followed by a separator line)
+and .out (one line of ids a text). A vocabulary whose model or pre-tokenizer is not supported must be
+refused with a message that names it."""
 
 import os
 import struct
@@ -48,14 +45,10 @@ def check(cli, path):
     return bool(bad) or len(texts) < 40
 
 
-def main():
-    cli, directory = sys.argv[1:]
+def check_folder(cli, directory):
+    """True on any difference."""
     paths = sorted(os.path.join(directory, name[:-4]) for name in os.listdir(directory)
                    if name.endswith(".gguf.inp"))
     if not paths:
         sys.exit(f"no goldens in {directory}")
-    results = [check(cli, path) for path in paths]
-    sys.exit(any(results))
-
-
-main()
+    return any([check(cli, path) for path in paths])

@@ -60,8 +60,9 @@ SHAPES = {
     "laguna": [r"[^\n]+|[\n]+", words(r"\p{N}")],
     "gpt-4o": [mixed(r"\p{N}{1,3}", CONTRACTION + "?")],
     "tekken": [mixed(r"\p{N}", "")],
-    "deepseek-llm": [r"[\r\n]", r"\s?[" + CASED + "]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", CJK,
-                     r"\p{N}+"],
+    "deepseek-llm": [r"[\r\n]", r"\s?[" + CASED + "]+",
+                     "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+                     r"\s+$", CJK, r"\p{N}+"],
     "deepseek-coder": [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK, r"\p{N}"],
     "deepseek-v3": [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
                     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?"""
@@ -75,8 +76,9 @@ BAILING = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p
            r"\s*[\r\n]|\s+(?!\S)|\s+")
 IGNORE_MERGES = {"llama-bpe", "tekken", "minicpm5"}
 
-END_MARKERS = {"<turn|>", "<|tool_response>", "<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
-               "<EOT>", "<eos>", "<end_of_turn>", "<｜end▁of▁sentence｜>"}
+# Made control tokens, whatever kind the file gives them (engine/tokenizer/token_flags.c).
+END_MARKERS = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<EOT>",
+               "<eos>", "<end_of_turn>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>"}
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 

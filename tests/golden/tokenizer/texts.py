@@ -69,14 +69,19 @@ class Texts:
             lambda r: "".join(chr(r.randrange(128)) for _ in range(r.randint(1, 40))),
             lambda r: "".join(r.choice(TRICKY) for _ in range(r.randint(1, 30))),
             lambda r: "".join(r.choice(TRICKY) for _ in range(r.randint(1, 6))),
-            lambda r: "".join(r.choice(SPACES) * r.randint(1, 4) + r.choice(["", "a", "B1", ".", "\u4f60"])
+            lambda r: "".join(r.choice(SPACES) * r.randint(1, 4)
+                              + r.choice(["", "a", "B1", ".", "\u4f60"])
                               for _ in range(r.randint(1, 10))),
-            lambda r: "".join(str(r.randrange(10 ** r.randint(1, 12))) + r.choice(["", " ", ",", ".", "a"])
+            lambda r: "".join(str(r.randrange(10 ** r.randint(1, 12)))
+                              + r.choice(["", " ", ",", ".", "a"])
                               for _ in range(r.randint(1, 6))),
-            lambda r: "".join(r.choice(WORDS) + r.choice(CONTRACTIONS) + r.choice(["", " ", "x", "\n"])
+            lambda r: "".join(r.choice(WORDS) + r.choice(CONTRACTIONS)
+                              + r.choice(["", " ", "x", "\n"])
                               for _ in range(r.randint(1, 8))),
-            lambda r: "".join(r.choice(EMOJI) + r.choice(["", " ", "a"]) for _ in range(r.randint(1, 8))),
-            lambda r: "".join(r.choice("abcXYZ\u0105\u4f60") + chr(r.choice([0x300, 0x301, 0x0323, 0x20dd, 0x1ab0]))
+            lambda r: "".join(r.choice(EMOJI) + r.choice(["", " ", "a"])
+                              for _ in range(r.randint(1, 8))),
+            lambda r: "".join(r.choice("abcXYZ\u0105\u4f60")
+                              + chr(r.choice([0x300, 0x301, 0x0323, 0x20dd, 0x1ab0]))
                               * r.randint(0, 3) for _ in range(r.randint(1, 12))),
             script_text,
             lambda r: "".join(script_text(r) + r.choice(["", " ", "\n"]) for _ in range(3)),
@@ -105,7 +110,8 @@ class Texts:
 
     def long(self, rng):
         if rng.random() < 0.9:
-            return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(30, 120)))
+            return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz")
+                           for _ in range(rng.randint(30, 120)))
         unit = rng.choice(TRICKY + ["ab", "the", "\U0001f600", "=", "-"])
         return unit * rng.randint(50, 600) + rng.choice(["", "a", " ", "\n"])
 
