@@ -1,4 +1,6 @@
-/* POST /v1/chat/completions. */
+/* POST /v1/chat/completions: from the body's text to a generation that the exchange waits for. All
+ * that is decided here is which reader checks the body; its findings are replies, its result goes
+ * to generation.c. Runs on an HTTP thread and does not block. */
 #include "server/generation.h"
 
 void api_chat(struct request *request, struct http_exchange *exchange)

@@ -1,4 +1,6 @@
-/* POST /v1/completions. */
+/* POST /v1/completions, the legacy endpoint: as api_chat.c, with the reader for a plain prompt.
+ * Kept whole because evaluation harnesses and editors still speak it (log-probabilities of text,
+ * token prompts). */
 #include "server/generation.h"
 
 void api_completions(struct request *request, struct http_exchange *exchange)

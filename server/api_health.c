@@ -1,5 +1,6 @@
 /* GET /health, /readyz: 200 when requests are served, 503 with the reason when not. GET /livez: the
- * process answers. No key needed: probes have none. */
+ * process answers. No key is needed, since probes have none, and nothing is told that a key would
+ * have to guard. */
 #include "server/route.h"
 
 void api_health(struct request *request, struct http_exchange *exchange)

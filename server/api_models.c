@@ -1,5 +1,6 @@
 /* GET /v1/models, /v1/models/{id}, /props, /version: what is served here. The list is answered
- * while the model still loads, because clients use it to check the connection. */
+ * while the model still loads, because clients use it to check the connection; what only a loaded
+ * model knows is then left out. */
 #include "server/route.h"
 
 #include <inttypes.h>

@@ -1,4 +1,6 @@
-/* API keys; see auth.h. */
+/* API keys; see auth.h. A key is hashed as it arrives and never kept, logged or compared as text.
+ * Files are read once, at start. All digests are compared, each in full, whatever the outcome, so
+ * the time tells nothing (the class of CVE-2025-59425, reference reliability.md V12). */
 #include "server/auth.h"
 
 #include <errno.h>

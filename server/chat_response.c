@@ -1,5 +1,6 @@
 /* The shapes of chat completions: chunks and the whole message, with log-probabilities.
- * Source: OpenAI's reference, "chat completion object" and "chat completion chunk object". */
+ * Keys that OpenAI always sends (refusal, logprobs) are there as null, since typed clients expect
+ * them. Source: OpenAI's reference, "chat completion object" and "chat completion chunk object". */
 #include "server/answer.h"
 
 #include <inttypes.h>

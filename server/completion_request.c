@@ -1,5 +1,6 @@
 /* The body of POST /v1/completions: the shared fields and the prompt, as text or as token ids.
- * A batch of prompts is refused by name, since it would be several answers in one. */
+ * A batch of prompts is refused by name, since it would be several answers in one. An array of one
+ * string is taken, because clients wrap single prompts so. */
 #include "server/generation_request.h"
 
 #include <cjson/cJSON.h>

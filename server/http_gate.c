@@ -1,4 +1,6 @@
-/* The header gate; see http_gate.h. Everything here is a pure function of its arguments. */
+/* The header gate; see http_gate.h. Everything here is a pure function of its arguments: no state,
+ * no clock, no allocation, so each vector is a row of tests/server/http_gate_test.c. Checks run
+ * from the outside in: request line, field syntax, framing, target, host, then what policy says. */
 #include "server/http_gate.h"
 
 #include <arpa/inet.h>

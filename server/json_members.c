@@ -1,5 +1,6 @@
 /* Walks the members of a scanned JSON text; see json_members.h. A value is skipped by counting
- * brackets outside of strings, which is enough because the scanner has accepted the text. */
+ * brackets outside of strings, which is enough because the scanner has accepted the text; nothing
+ * is read past its end even if it had not. */
 #include "server/json_members.h"
 
 static void skip_blank(struct json_cursor *cursor)

@@ -1,5 +1,6 @@
 /* Per-key quotas; see limits.h. Counters only: a request takes one on its way in and gives it back
- * when its exchange is released, whatever happened in between. */
+ * when its exchange is released, whatever happened in between. Without keys there is one counter,
+ * for everybody. */
 #include "server/limits.h"
 
 #include "engine/base/mem.h"

@@ -1,4 +1,5 @@
 /* One datagram to $NOTIFY_SOCKET, which needs no library. A name with @ is an abstract socket.
+ * Failure is silent: whether a manager listens changes nothing for those we serve.
  * Source: sd_notify(3). */
 #include "server/notify.h"
 
@@ -23,8 +24,8 @@ void notify_manager(const char *state)
     if (fd < 0)
         return;
     socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
-    // A manager that does not listen is its own problem; the server goes on.
-    ssize_t sent = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, bytes);
+    ssize_t sent =
+        sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, bytes);
     (void)sent;
     close(fd);
 }

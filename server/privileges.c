@@ -1,5 +1,6 @@
 /* Giving up root; see privileges.h. Done after the socket is bound and before the first byte of a
- * model, a template or a request is read. */
+ * model, a template or a request is read: what parses strangers' bytes is never root. That it is
+ * for good is tried out, not assumed. */
 #include "server/privileges.h"
 
 #include <errno.h>

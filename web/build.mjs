@@ -15,7 +15,8 @@ const outDir = join(buildDir, "web");
 const modules = join(buildDir, "node", "node_modules");
 const esbuild = createRequire(join(modules, "/"))("esbuild");
 
-rmSync(outDir, { recursive: true, force: true });
+// Not outDir itself: a server with --web-dir holds it open.
+rmSync(join(outDir, "assets"), { recursive: true, force: true });
 mkdirSync(join(outDir, "assets"), { recursive: true });
 
 const result = await esbuild.build({

@@ -1,9 +1,9 @@
 /* Products for AVX2 with FMA and F16C; bits as gemm_scalar.c specifies.
  *
  * A line of weights is two vectors, output rows 0..7 and 8..15. maddubs multiplies unsigned weights
- * with signed activations and adds pairs in int16, which saturates: the nibbles of a whole block fit
- * (8 * 2 * 15 * 127 = 30,480), of 5-bit types 4 products, of 6-bit 2; 8-bit weights move their sign
- * to the activations first (2 * 128 * 127 = 32,512; 128 is |-128| as an unsigned byte).
+ * with signed activations and adds pairs in int16, which saturates: the nibbles of a whole block
+ * fit (8 * 2 * 15 * 127 = 30,480), of 5-bit types 4 products, of 6-bit 2; 8-bit weights move their
+ * sign to the activations first (2 * 128 * 127 = 32,512; 128 is |-128| as an unsigned byte).
  *
  * With 16 registers a tile is 1 or 2 activation rows by a whole panel, or 3 or 4 by each half of it
  * in turn. Each `dtype` and row count is inlined into an instance of its own. */
@@ -85,7 +85,8 @@ static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, struct super_codes 
         __m256i a_high = _mm256_and_si256(_mm256_srli_epi16(a, 2), two);
         __m256i b_high = _mm256_and_si256(_mm256_srli_epi16(b, 2), two);
         __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), four);
-        __m256i *scales = (__m256i *)(out->scales + i * 32), *mins = (__m256i *)(out->mins + i * 32);
+        __m256i *scales = (__m256i *)(out->scales + i * 32);
+        __m256i *mins = (__m256i *)(out->mins + i * 32);
         _mm256_store_si256(scales, _mm256_and_si256(a, six));
         _mm256_store_si256(scales + 2, _mm256_or_si256(_mm256_and_si256(c, four), a_high));
         _mm256_store_si256(mins, _mm256_and_si256(b, six));

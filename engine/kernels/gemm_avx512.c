@@ -5,8 +5,9 @@
  * weights, so quants stay unsigned and each sum starts at -bias * (sum of the activations).
  *
  * A tile is up to 8 activation rows by one panel: its int and float sums stay in registers and each
- * line of weights is taken apart once for all of its rows. (Taking a panel apart once for more rows,
- * through a scratch in L1, was measured and gains nothing: the stores cost what the masks cost.)
+ * line of weights is taken apart once for all of its rows. (Taking a panel apart once for more
+ * rows, through a scratch in L1, was measured and gains nothing: the stores cost what the masks
+ * cost.)
  *
  * The functions that take `dtype` or `n_rows` as constants are inlined into one instance each. */
 #include <string.h>

@@ -57,7 +57,8 @@ static ALWAYS_INLINE void slice_prepare(struct slice *s, enum dtype dtype)
     }
 }
 
-/* Groups and slices in order; `run` multiplies one of them by all panels into y of its first row. */
+/* Groups and slices in order; `run` multiplies one of them by all panels into y of its first row.
+ * */
 typedef void slice_fn(const struct slice *s, const uint8_t *panels, size_t n_panels, float *y,
                       size_t y_stride);
 

@@ -28,8 +28,9 @@ enum { PANEL_ROWS = 16, ACT_BLOCK = 32, KV_BLOCK_TOKENS = 32, ATTENTION_SPLIT_TO
  *   d     [rows, n_cols / 32]      f32 scale of each block: max|x| / 127
  *   sum   [rows, n_cols / 32]      sums of the q of the block's halves, two int16 in one int32:
  *                                  first 16 in the low half, last 16 in the high half
- * n_cols is a multiple of 32 (rows are padded with zeros by the producer when they are not).
- * Filled by quantize_q8, read by the products; sum is in halves because Q6_K scales 16 columns. One allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. */
+ * n_cols is a multiple of 32 (rows are padded with zeros by the producer when they are not). Filled
+ * by quantize_q8, read by the products; sum is in halves because Q6_K scales 16 columns. One
+ * allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. */
 struct q8_rows {
     int8_t *q;
     float *d;

@@ -1,15 +1,15 @@
 /* Products over all rows of a step, dealt out to the pool by panels.
  *
  * All parts of one call share one pool task whose items are the panels of all parts in order, so
- * that QKV or gate|up cost one fork and join. A worker takes a run of panels at a time, small enough
- * to stay in its L2 while the kernel passes over them once for each group of rows. The kernels'
- * bits depend neither on the rows beside a row nor on how panels are grouped, so neither does the
- * result. The last panel of a weight whose rows are no multiple of 16 goes through a small tile,
- * because columns past n_rows belong to somebody else.
+ * that QKV or gate|up cost one fork and join. A worker takes a run of panels at a time, small
+ * enough to stay in its L2 while the kernel passes over them once for each group of rows. The
+ * kernels' bits depend neither on the rows beside a row nor on how panels are grouped, so neither
+ * does the result. The last panel of a weight whose rows are no multiple of 16 goes through a small
+ * tile, because columns past n_rows belong to somebody else.
  *
- * OpenBLAS multiplies F32 weights only where the host has no vector level of our own (gemm_f32_blas):
- * in tiles whose bits cannot depend on the batch our kernels are faster than each of its cores
- * (README.md has the figures). */
+ * OpenBLAS multiplies F32 weights only where the host has no vector level of our own
+ * (gemm_f32_blas): in tiles whose bits cannot depend on the batch our kernels are faster than each
+ * of its cores (README.md has the figures). */
 #include "engine/kernels/matmul.h"
 
 #include <assert.h>

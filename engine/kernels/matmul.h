@@ -2,9 +2,9 @@
  *
  *   y [n_rows, y_stride] f32, columns [0, weight->n_rows) overwritten
  *
- * Work is dealt out over panels. Bits do not depend on n_rows, on the row's place in the batch or on
- * the threads. F32 weights run through OpenBLAS (gemm_f32_blas) on hosts whose best level is scalar
- * and through gemm_f32 on all others; a lower --cpu level uses no OpenBLAS. */
+ * Work is dealt out over panels. Bits do not depend on n_rows, on the row's place in the batch or
+ * on the threads. F32 weights run through OpenBLAS (gemm_f32_blas) on hosts whose best level is
+ * scalar and through gemm_f32 on all others; a lower --cpu level uses no OpenBLAS. */
 #ifndef WICARA_KERNELS_MATMUL_H
 #define WICARA_KERNELS_MATMUL_H
 

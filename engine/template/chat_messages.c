@@ -106,7 +106,10 @@ static void adapt_arguments(struct jinja *j, bool as_text, struct value *argumen
         return;
     }
     jinja_step(j, text->n_bytes);
-    if (json_scan(text->bytes, text->n_bytes, &arguments_limits, NULL) == OK)
+    enum status status = json_scan(text->bytes, text->n_bytes, &arguments_limits, NULL);
+    if (status == ERR_MEMORY)
+        jinja_fail(j, ERR_MEMORY, "out of memory");
+    if (status == OK)
         *arguments = json_parse_text(j, text, "arguments");
 }
 

@@ -60,19 +60,26 @@ struct value number_from_digits(struct jinja *j, const char *digits, size_t n_di
     return (struct value){.kind = VALUE_BIG, .text = text};
 }
 
-/* Strips white space and turns any Unicode decimal digit into ASCII. */
-static const char *number_text(struct jinja *j, const struct text *text, size_t *n)
+/* Strips white space (without the separators 0x1c-0x1f, as int() and float() do) and turns any Unicode
+ * decimal digit into ASCII. */
+static char *number_text(struct jinja *j, const struct text *text, size_t *n)
 {
-    const struct text *bare = text_strip(j, text, NULL, TEXT_BOTH);
-    char *out = jinja_alloc(j, (size_t)bare->n_bytes + 1);
-    size_t at = 0, length = 0;
-    while (at < bare->n_bytes) {
+    char *out = jinja_alloc(j, (size_t)text->n_bytes + 1);
+    size_t at = 0, length = 0, behind = 0;
+    jinja_step(j, text->n_bytes);
+    while (at < text->n_bytes) {
         uint32_t c;
-        at += char_next(bare->bytes + at, bare->n_bytes - at, &c);
+        at += char_next(text->bytes + at, text->n_bytes - at, &c);
         int digit = char_decimal(c);
+        bool space = char_is_space(c) && (c < 0x1c || c > 0x1f);
+        if (space && length == 0)
+            continue;
         out[length++] = digit >= 0 ? (char)('0' + digit) : c < 0x80 && c ? (char)c : '?';
+        if (!space)
+            behind = length;
     }
-    *n = length;
+    out[behind] = '\0';
+    *n = behind;
     return out;
 }
 
@@ -108,7 +115,7 @@ bool number_parse_int(struct jinja *j, const struct text *text, int64_t base, st
     if (base != 0 && (base < 2 || base > 36))
         return false;
     size_t n;
-    char *digits = (char *)number_text(j, text, &n);
+    char *digits = number_text(j, text, &n);
     size_t sign = n && (digits[0] == '-' || digits[0] == '+') ? 1 : 0;
     bool negative = sign && digits[0] == '-';
     if (n > sign + 1 && digits[sign] == '0' && base != 10) {
@@ -172,7 +179,7 @@ static size_t scan_digits(const char *p)
 bool number_parse_float(struct jinja *j, const struct text *text, double *out)
 {
     size_t n;
-    char *s = (char *)number_text(j, text, &n);
+    char *s = number_text(j, text, &n);
     if (!drop_underscores(s, &n) || strlen(s) != n)
         return false;
     const char *p = s + (s[0] == '+' || s[0] == '-');

@@ -641,9 +641,19 @@ void builder_fill(struct text_builder *b, const struct text *fill, size_t count)
     if (!size_mul(count, fill->n_bytes, &total) || total > b->j->arena.bytes_max)
         jinja_fail(b->j, ERR_LIMIT, "a string is larger than %zu bytes", b->j->arena.bytes_max);
     builder_grow(b, total);
-    jinja_step(b->j, count * 8);
-    while (count--)
-        builder_text(b, fill);
+    jinja_step(b->j, total);
+    if (fill->taint == TAINT_SOME) {
+        while (count--)
+            builder_text(b, fill);
+        return;
+    }
+    if (fill->taint == TAINT_ALL && total)
+        builder_add_span(b, b->n_bytes, b->n_bytes + total);
+    if (fill->n_bytes == 1)
+        memset(b->bytes + b->n_bytes, fill->bytes[0], total);
+    for (size_t at = 0; fill->n_bytes > 1 && at < total; at += fill->n_bytes)
+        memcpy(b->bytes + b->n_bytes + at, fill->bytes, fill->n_bytes);
+    b->n_bytes += total;
 }
 
 const struct text *builder_finish(struct text_builder *b)

@@ -240,12 +240,12 @@ static struct value parse_word(struct json *json)
 static struct value parse_value(struct json *json, int depth)
 {
     struct value v;
-    if (depth > JSON_VALUE_DEPTH_MAX)
+    skip_space(json);
+    char c = peek(json);
+    if ((c == '{' || c == '[') && depth >= JSON_VALUE_DEPTH_MAX)
         jinja_fail(json->j, ERR_LIMIT, "%s is nested deeper than %d", json->what,
                    JSON_VALUE_DEPTH_MAX);
     jinja_step(json->j, 0);
-    skip_space(json);
-    char c = peek(json);
     if (c == '{')
         v = parse_dict(json, depth);
     else if (c == '[')

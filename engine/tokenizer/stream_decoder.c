@@ -46,7 +46,6 @@ static bool push_byte(struct stream_decoder *decoder, char byte, struct buf *out
             return true;
         /* What was there before can no longer become a character; the byte may start one. */
         bool alone = decoder->n_pending == 1;
-        decoder->n_pending -= !alone;
         if (!flush_as_replacement(decoder, out) || alone)
             return !out->failed;
     }

@@ -218,7 +218,6 @@ static void same_request_same_bytes(void **state)
         {.threads = 2, .parallel = 6, .prefill_chunk = 7, .kv_bytes = 21 * BLOCK},
         {.threads = 2, .parallel = 8, .prefill_chunk = 64, .kv_bytes = 21 * BLOCK,
          .no_prefix_cache = true},
-        {.threads = 2, .parallel = 4, .prefill_chunk = 32, .cpu_level = "scalar"},
     };
     struct engine_metrics m;
     uint64_t preemptions = 0, hits = 0;
@@ -246,6 +245,36 @@ static void same_request_same_bytes(void **state)
                   (unsigned long long)hits);
     assert_true(preemptions > 0);
     assert_true(hits > 0);
+}
+
+/* The kernels' scalar specification gives the bytes of the best level that this CPU has. It is slow,
+ * so it gets one short request. */
+static void every_level_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    static struct answer best, other;
+    struct job_request r = DEFAULTS;
+    r.messages_json = "[{\"role\":\"user\",\"content\":\"the hen\"}]";
+    r.top_logprobs = 5;
+    r.max_tokens = 8;
+    r.ignore_eos = true;
+    for (size_t d = 0; d < 2; d++)
+        for (int level = kernels_best_level(); level >= 0; level--) {
+            if (!kernels_level_available((enum cpu_level)level))
+                continue;
+            struct engine *engine = open_engine((struct engine_options){
+                .model_path = paths[d], .threads = 2,
+                .cpu_level = kernels_level_name((enum cpu_level)level)});
+            assert_string_equal(engine_info(engine)->cpu_level,
+                                kernels_level_name((enum cpu_level)level));
+            ask(engine, &r, &other);
+            if (level == (int)kernels_best_level())
+                best = other;
+            if (!same_answer(&best, &other))
+                fail_msg("%s at %s: other bytes", dtype_info(DTYPES[d])->name,
+                         kernels_level_name((enum cpu_level)level));
+            engine_close(engine);
+        }
 }
 
 static void usage_and_reasons_are_right(void **state)
@@ -551,6 +580,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_request_same_bytes),
+        cmocka_unit_test(every_level_gives_the_same_bytes),
         cmocka_unit_test(usage_and_reasons_are_right),
         cmocka_unit_test(the_prefix_cache_is_reported),
         cmocka_unit_test(texts_and_ids),

@@ -1,6 +1,7 @@
 /* Formats and panels: dequantize_row() against values of gguf-py (tests/golden/dequantize), bit for
- * bit; unpack_row() of a packed panel against dequantize_row() of its source, for each lane, from odd
- * addresses, with unreadable pages behind the rows and the panel. Run from the repository's root. */
+ * bit; unpack_row() of a packed panel against dequantize_row() of its source, for each lane, from
+ * odd addresses, with unreadable pages behind the rows and the panel. Run from the repository's
+ * root. */
 #include "tests/kernels/weights.h"
 
 enum { COLS_MAX = 2048, FILE_BYTES_MAX = 1 << 16 };

@@ -72,7 +72,8 @@ static inline void make_row(enum dtype dtype, size_t n_cols, enum fill fill, uin
     scale_fields(dtype, at);
     for (size_t block = 0; block < n_bytes / info->block_bytes; block++) {
         for (int i = 0; i < 2; i++) {
-            uint16_t half = scale_value(fill, weight_bits(stream + 2000 + (uint32_t)i, block, fill));
+            uint64_t bits = weight_bits(stream + 2000 + (uint32_t)i, block, fill);
+            uint16_t half = scale_value(fill, bits);
             if (at[i] >= 0)
                 memcpy(out + block * info->block_bytes + at[i], &half, 2);
         }

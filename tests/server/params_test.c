@@ -150,7 +150,7 @@ static void defaults(void **state)
     struct params params;
     struct error err;
     assert_int_equal(parse(ENDPOINT_CHAT, "{}", &params, &err, false, NULL), OK);
-    assert_true(params.temperature == 1 && params.top_p == 1 && params.min_p == 0);
+    assert_true(params.temperature == 0.8 && params.top_p == 1 && params.min_p == 0.05);
     assert_true(params.repetition_penalty == 1 && params.n == 1 && params.top_k == 0);
     assert_true(!params.stream && !params.logprobs && params.top_logprobs == -1);
     assert_int_equal(parse(ENDPOINT_COMPLETIONS, "{}", &params, &err, false, NULL), OK);

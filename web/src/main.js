@@ -149,8 +149,8 @@ async function describeModel() {
     $("model").textContent = model.id;
     $("model").title = `The loaded model: ${model.id}`;
     sampling = small ? SMALL_MODEL_SAMPLING : {};
-    notice(!small ? "" : `This is a ${kind} (${Math.round(parameters / 1e6)} million parameters): quick, but ` +
-      "often wrong. Start the server with --model FILE for a larger one.");
+    notice(!small ? "" : `A ${kind} (${Math.round(parameters / 1e6)} million parameters): quick, but often ` +
+      "wrong. Start the server with --model FILE for a larger one.");
   } catch (error) {
     if (error.status === 401) askForKey();
     else notice(error.message);

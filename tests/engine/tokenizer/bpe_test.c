@@ -87,7 +87,8 @@ static void test_ignore_merges(void **state)
     (void)state;
     byte_vocab_init(&vocab, "gpt-2", tokens, 3, merges, 1);
     struct tokenizer *tokenizer = must_open(&vocab.vocab);
-    check(tokenizer, "abd", "<256>d");
+    for (int i = 0; i < 2; i++)  // the second time it is remembered
+        check(tokenizer, "abd", "<256>d");
     tokenizer_close(tokenizer);
     vocab.vocab.pre = "llama-bpe";
     tokenizer = must_open(&vocab.vocab);

@@ -45,6 +45,8 @@ static void test_in_words(void **state)
         {"gpt-2", "I|'|LL| don|'t"},
         {"gpt-2", "a|  | b| |\t|c"},
         {"smollm", "I| pay| $|1|2|3|."},
+        {"smollm", "!|\xf0\x91\xb7\xa0|!"},  // U+11DE0, a digit for Digits alone
+        {"gpt-2", "!\xf0\x91\xb7\xa0!"},
         {"starcoder", "v|1|0| |2|x"},
         {"default", "a|..|b| |123|45"},
         {"falcon", "a|`.`|b| |123|4"},

@@ -1,7 +1,8 @@
 """Makes <TYPE>.bin: stored blocks and their values as gguf-py (gguf.quants.dequantize) reads them.
 
-A file is little-endian: u32 columns, the blocks of one row, f32 values of the row. Blocks are random
-bytes with finite f16 scales, then one of all bits clear, one of all set (scales 1), one of 0x80.
+A file is little-endian: u32 columns, the blocks of one row, f32 values of the row. Blocks are
+random bytes with finite f16 scales, then one of all bits clear, one of all set (scales 1), one of
+0x80.
 Made with gguf 0.19.0 and numpy 2.4.6; run from anywhere: python3 make.py. Read by
 tests/kernels/pack_check.c, which compares bits.
 """

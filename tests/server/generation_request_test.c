@@ -1,6 +1,6 @@
-/* Each allocation of a request's way fails once, and all from each one on: parsing, validation and
- * the answer end with ERR_MEMORY or a whole result, never with a crash, a leak (run under the
- * address sanitizer) or half a document. */
+/* Requests: integers to the last digit; and each allocation of a request's way fails once, and all
+ * from each one on: parsing, validation, settings and the answer end with ERR_MEMORY or a whole
+ * result, never with a crash, a leak (run under the address sanitizer) or half a document. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,6 +119,37 @@ static void torture(enum status (*once)(void))
     assert_int_equal(once(), OK);
 }
 
+/* ---- integers that a double would lose ---- */
+
+static void exact_integers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool fits;
+        int64_t value;
+    } cases[] = {{"0", true, 0},
+                 {"-1", true, -1},
+                 {"9007199254740993", true, 9007199254740993},
+                 {"9223372036854775807", true, INT64_MAX},
+                 {"-9223372036854775808", true, INT64_MIN},
+                 {"9223372036854775808", false, 0},
+                 {"-9223372036854775809", false, 0},
+                 {"1.0", false, 0},
+                 {"1e3", false, 0},
+                 {"-", false, 0},
+                 {"", false, 0},
+                 {" 1", false, 0},
+                 {"99999999999999999999999999", false, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t value = 0;
+        struct json_span span = {cases[i].text, strlen(cases[i].text)};
+        assert_int_equal(int64_from_span(&span, &value), cases[i].fits);
+        if (cases[i].fits)
+            assert_true(value == cases[i].value);
+    }
+}
+
 static void parsing(void **state)
 {
     (void)state;
@@ -140,6 +171,7 @@ int main(void)
     cJSON_Hooks hooks = {json_alloc, mem_free};
     cJSON_InitHooks(&hooks);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exact_integers),
         cmocka_unit_test(parsing),
         cmocka_unit_test(answering),
         cmocka_unit_test(settings),
