@@ -35,7 +35,8 @@ void *jinja_alloc(struct jinja *j, size_t bytes)
     void *memory = arena_alloc(&j->arena, bytes);
     if (memory)
         return memory;
-    if (bytes > j->arena.bytes_max || j->arena.bytes > j->arena.bytes_max - bytes - 16)
+    size_t left = j->arena.bytes_max - j->arena.bytes;
+    if (bytes > left || left - bytes < 16)  // it rounds up
         jinja_fail(j, ERR_LIMIT, "needs more than %zu bytes of memory", j->arena.bytes_max);
     jinja_fail(j, ERR_MEMORY, "out of memory");
 }

@@ -54,9 +54,24 @@ static enum status bad_merge(size_t i, struct text_view text, const char *what, 
                      gguf_quote(quoted, text.bytes, text.n_bytes), what);
 }
 
-/* Reads "left right"; the text splits at the first space behind its first byte. */
+/* The token of a merge's result. Vocabularies are mostly in the order of their merges, so the one
+ * behind the last result is tried before the index. */
+static int32_t find_merged(const struct vocab *vocab, int32_t guess, const char *text,
+                           size_t n_bytes)
+{
+    if ((size_t)guess < vocab->n_tokens) {
+        size_t n;
+        const char *have = vocab_text(vocab, (size_t)guess, &n);
+        if (n == n_bytes && !memcmp(have, text, n))
+            return guess;
+    }
+    return vocab_find_text(vocab, text, n_bytes);
+}
+
+/* Reads "left right"; the text splits at the first space behind its first byte. *merged is the
+ * result of the line before, then of this one. */
 static enum status add_merge(struct bpe *bpe, size_t i, struct text_view text, char *joined,
-                             struct error *err)
+                             int32_t *merged, struct error *err)
 {
     const char *space = text.n_bytes > 2 ? memchr(text.bytes + 1, ' ', text.n_bytes - 1) : NULL;
     size_t n_left = space ? (size_t)(space - text.bytes) : 0;
@@ -69,17 +84,17 @@ static enum status add_merge(struct bpe *bpe, size_t i, struct text_view text, c
     memcpy(joined + n_left, space + 1, n_right);
     int32_t left = vocab_find_text(bpe->vocab, joined, n_left);
     int32_t right = vocab_find_text(bpe->vocab, joined + n_left, n_right);
-    int32_t merged = vocab_find_text(bpe->vocab, joined, n_left + n_right);
-    if (left < 0 || right < 0 || merged < 0)
+    *merged = find_merged(bpe->vocab, *merged + 1, joined, n_left + n_right);
+    if (left < 0 || right < 0 || *merged < 0)
         return bad_merge(i, text,
                          left < 0    ? "the left part is no token"
                          : right < 0 ? "the right part is no token"
                                      : "the result is no token",
                          err);
-    if (bpe->vocab->kinds[merged] != TOKEN_KIND_NORMAL)
+    if (bpe->vocab->kinds[*merged] != TOKEN_KIND_NORMAL)
         return OK;  // never made from text
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    *merge_slot(bpe, pair) = (struct bpe_merge){pair, (uint32_t)i, merged};
+    *merge_slot(bpe, pair) = (struct bpe_merge){pair, (uint32_t)i, *merged};
     return OK;
 }
 
@@ -103,12 +118,13 @@ static enum status load_merges(struct bpe *bpe, const struct model_file *file, s
         bpe->merges[i].rank = BPE_NO_RANK;
     bpe->mask = n_slots - 1;
     bpe->seed = rng_seed_from_system();
+    int32_t merged = -1;
     for (size_t i = 0; i < n_merges && !status; i++) {
         struct text_view text;
         if (!model_file_array_text(file, key_merges, i, &text))
             status = error_set(err, ERR_FORMAT, "%s[%zu] is no text", key_merges, i);
         else
-            status = add_merge(bpe, i, text, joined, err);
+            status = add_merge(bpe, i, text, joined, &merged, err);
     }
     mem_free(joined);
     return status;

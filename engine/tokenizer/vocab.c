@@ -81,37 +81,47 @@ int32_t vocab_find_piece(const struct vocab *vocab, const char *piece, size_t n_
 
 /* ---- loading ---- */
 
+/* Makes room for n_bytes more behind the `used` ones. */
+static enum status reserve_texts(struct vocab *vocab, size_t used, size_t n_bytes,
+                                 size_t *capacity, struct error *err)
+{
+    if (used + n_bytes > VOCAB_BYTES_MAX)
+        return error_set(err, ERR_LIMIT, "%s has more than %d bytes", key_tokens, VOCAB_BYTES_MAX);
+    if (used + n_bytes <= *capacity)
+        return OK;
+    size_t wanted = 2 * (used + n_bytes) + 8 * vocab->n_tokens;
+    char *texts = mem_realloc_array(vocab->texts, wanted, 1);
+    if (!texts)
+        return error_set(err, ERR_MEMORY, "no memory for %zu tokens", vocab->n_tokens);
+    vocab->texts = texts;
+    *capacity = wanted;
+    return OK;
+}
+
 static enum status load_texts(struct vocab *vocab, const struct model_file *file,
                               struct error *err)
 {
-    size_t total = 0;
-    struct text_view text;
+    size_t used = 0, capacity = 0;
+    vocab->text_starts = mem_alloc_array(vocab->n_tokens + 1, sizeof *vocab->text_starts);
+    if (!vocab->text_starts)
+        return error_set(err, ERR_MEMORY, "no memory for %zu tokens", vocab->n_tokens);
     for (size_t i = 0; i < vocab->n_tokens; i++) {
+        struct text_view text;
         if (!model_file_array_text(file, key_tokens, i, &text))
             return error_set(err, ERR_FORMAT, "%s[%zu] is no text", key_tokens, i);
         if (text.n_bytes > VOCAB_TOKEN_BYTES_MAX)
             return error_set(err, ERR_LIMIT, "%s[%zu] has %zu bytes, the limit is %d", key_tokens,
                              i, text.n_bytes, VOCAB_TOKEN_BYTES_MAX);
-        total += text.n_bytes;
-        if (total > VOCAB_BYTES_MAX)
-            return error_set(err, ERR_LIMIT, "%s has more than %d bytes", key_tokens,
-                             VOCAB_BYTES_MAX);
-    }
-    vocab->texts = mem_alloc(total);
-    vocab->text_starts = mem_alloc_array(vocab->n_tokens + 1, sizeof *vocab->text_starts);
-    if (!vocab->texts || !vocab->text_starts)
-        return error_set(err, ERR_MEMORY, "no memory for %zu tokens", vocab->n_tokens);
-    total = 0;
-    for (size_t i = 0; i < vocab->n_tokens; i++) {
-        vocab->text_starts[i] = (uint32_t)total;
-        if (!model_file_array_text(file, key_tokens, i, &text))
-            return error_set(err, ERR_FORMAT, "%s[%zu] is no text", key_tokens, i);
+        enum status status = reserve_texts(vocab, used, text.n_bytes, &capacity, err);
+        if (status)
+            return status;
+        vocab->text_starts[i] = (uint32_t)used;
         if (text.n_bytes)
-            memcpy(vocab->texts + total, text.bytes, text.n_bytes);
-        total += text.n_bytes;
+            memcpy(vocab->texts + used, text.bytes, text.n_bytes);
+        used += text.n_bytes;
     }
-    vocab->text_starts[vocab->n_tokens] = (uint32_t)total;
-    return OK;
+    vocab->text_starts[vocab->n_tokens] = (uint32_t)used;
+    return reserve_texts(vocab, used, 1, &capacity, err);  // never NULL, even without any text
 }
 
 static enum status index_texts(struct vocab *vocab, struct error *err)

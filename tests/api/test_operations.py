@@ -124,6 +124,9 @@ def test_loading_then_ready(launch):
     server.wait_ready()
     assert server.chat("x [[tokens=1]]")[0] == 200
     assert run("healthcheck", "--port", str(server.port)).returncode == 0
+    end = time.monotonic() + 2  # the main thread looks every 20 ms
+    while server.url not in server.text() and time.monotonic() < end:
+        time.sleep(0.01)
     text = server.text()
     assert server.url in text and "curl" in text and "fake-model" in text and "KV" in text
 
@@ -391,4 +394,4 @@ def test_props(fake):
     status, _, body = fake.get("/props")
     props = json.loads(body)
     assert status == 200 and props["n_ctx"] == 4096 and props["chat_template"] == "{{ fake }}"
-    assert props["parameters"]["temperature"] == {"default": 1, "min": 0, "max": 2}
+    assert props["parameters"]["temperature"] == {"default": 0.8, "min": 0, "max": 2}

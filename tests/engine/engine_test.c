@@ -406,11 +406,13 @@ static void cancelling_in_every_phase(void **state)
     r.max_tokens = 60;
     r.ignore_eos = true;
     size_t seen[4] = {0};
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 120; i++) {
         struct job *jobs[6];
         for (size_t k = 0; k < 6; k++)
             jobs[k] = submit(engine, &r);
-        usleep((useconds_t)(i * 37 % 4000));
+        usleep((useconds_t)(i * 37 % 1000));
+        while ((int)job_phase(jobs[0]) < i % 3)  // queued, prefill, decode
+            usleep(50);
         for (size_t k = 0; k < 6; k++) {
             seen[job_phase(jobs[k])]++;
             if (k % 2 == 0)

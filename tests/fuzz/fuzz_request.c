@@ -75,9 +75,9 @@ static void check_numbers(const cJSON *root, const struct job_request *job, bool
     FUZZ_CHECK(job->n_choices >= 1 && job->n_choices <= ENGINE_CHOICES_MAX);
     FUZZ_CHECK(job->top_logprobs >= -1 && job->top_logprobs <= ENGINE_TOP_LOGPROBS_MAX);
     FUZZ_CHECK(job->max_tokens <= INT32_MAX && (chat || job->max_tokens > 0));
-    FUZZ_CHECK(near_float(job->temperature, expected(root, "temperature", 1)));
+    FUZZ_CHECK(near_float(job->temperature, expected(root, "temperature", 0.8)));
     FUZZ_CHECK(near_float(job->top_p, expected(root, "top_p", 1)));
-    FUZZ_CHECK(near_float(job->min_p, expected(root, "min_p", 0)) || job->min_p < 1e-6);
+    FUZZ_CHECK(near_float(job->min_p, expected(root, "min_p", 0.05)) || job->min_p < 1e-6);
     FUZZ_CHECK(job->n_choices == (size_t)expected(root, "n", 1));
     double max_tokens = expected(root, "max_tokens", chat ? 0 : 16);
     if (chat)

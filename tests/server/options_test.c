@@ -1,4 +1,4 @@
-/* Numbers with suffixes; and the table: every row in --help, no two rows alike, each form of a flag. */
+/* Numbers with suffixes; the table: every row in --help, no two alike, each form of a flag. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -59,14 +59,15 @@ static void reference_adjust(float *logits, const struct sampling_params *p, str
 {
     for (size_t i = 0; i < p->n_logit_bias; i++)
         logits[p->logit_bias[i].token] += p->logit_bias[i].bias;
-    for (int32_t token = 0; token < 4096; token++) {
-        size_t in_prompt = 0, count = 0;
-        for (size_t i = 0; i < h.n_prompt; i++)
-            in_prompt += h.prompt[i] == token;
+    for (size_t k = 0; k < h.n_prompt + h.n_generated; k++) {
+        int32_t token = k < h.n_prompt ? h.prompt[k] : h.generated[k - h.n_prompt];
+        size_t before = 0, count = 0;
+        for (size_t i = 0; i < k; i++)
+            before += (i < h.n_prompt ? h.prompt[i] : h.generated[i - h.n_prompt]) == token;
         for (size_t i = 0; i < h.n_generated; i++)
             count += h.generated[i] == token;
-        if (in_prompt + count == 0)
-            continue;
+        if (before > 0)
+            continue;  // done already
         float x = logits[token];
         x = x > 0 ? x / p->repetition_penalty : x * p->repetition_penalty;
         if (count > 0)
@@ -207,11 +208,15 @@ static void ties_go_to_the_lowest_id(void **state)
         row[i] = 1;
     p = DEFAULTS;
     p.top_k = 3;
-    bool drawn[N] = {false};
-    for (uint32_t position = 0; position < 200; position++)
-        drawn[draw(&p, row, N, 0, position, (struct history){0}, &sample)] = true;
-    for (size_t i = 0; i < N; i++)
-        assert_int_equal(drawn[i], i < 3);
+    for (size_t n_equal = 4; n_equal <= N; n_equal += 124) {  // few, and more than are gathered
+        bool drawn[N] = {false};
+        for (size_t i = 0; i < N; i++)
+            row[i] = i < n_equal ? 1 : -50;
+        for (uint32_t position = 0; position < 200; position++)
+            drawn[draw(&p, row, N, 0, position, (struct history){0}, &sample)] = true;
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(drawn[i], i < 3);
+    }
 }
 
 static void draws_follow_the_distribution(void **state)

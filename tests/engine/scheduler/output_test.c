@@ -91,6 +91,8 @@ static void run(const int32_t *ids, size_t n, size_t n_stops, uint64_t take_mask
         assert_int_equal(output_push(&output, &sample, &result->is_stopped, NULL), OK);
         if (take_mask >> i & 1)
             take_part(&output, result);
+        if (output.decoder.n_pending > 0)  // this token's last byte is not shown yet
+            assert_true(output.n_tokens > output.n_ready);
     }
     assert_int_equal(output_finish(&output, NULL), OK);
     take_part(&output, result);

@@ -475,6 +475,70 @@ static void a_bad_row_fails_its_own_job(void **state)
     assert_true(n_failed >= 1 && n_failed < 6);
 }
 
+/* Without the penalty the favoured token would be drawn each time. */
+static void generated_tokens_count_for_penalties(void **state)
+{
+    (void)state;
+    static struct answer answer;
+    static const struct job_logit_bias favour[] = {{9, 7}};
+    struct world w;
+    open_world(&w, ROOMY);
+    struct job_request r = requests[0];
+    r.temperature = 0;
+    r.ignore_eos = true;
+    r.n_stops = 0;
+    r.n_choices = 1;
+    r.max_tokens = 12;
+    r.repetition_penalty = 1;
+    r.presence_penalty = 0;
+    r.logit_bias = favour;
+    r.n_logit_bias = 1;
+    for (int is_on = 0; is_on < 2; is_on++) {
+        r.frequency_penalty = is_on ? 2 : 0;
+        start_answer(&answer);
+        finish(submit(&w, &r), &answer);
+        size_t n_favoured = 0;
+        for (size_t i = 0; i < answer.choices[0].n_tokens; i++)
+            n_favoured += answer.choices[0].ids[i] == 9;
+        assert_int_equal(answer.choices[0].ids[0], 9);
+        assert_true(is_on ? n_favoured < 6 : n_favoured == 12);
+    }
+    close_world(&w);
+}
+
+struct listener {
+    _Atomic bool is_gone;
+    _Atomic int calls;
+};
+
+static void slow_listener(void *user)
+{
+    struct listener *listener = user;
+    usleep(1000);
+    assert_false(listener->is_gone);
+    listener->calls++;
+}
+
+/* After job_release() returns, on_ready is not running and will not be called. */
+static void released_jobs_are_silent(void **state)
+{
+    (void)state;
+    struct world w;
+    static struct listener listeners[40];
+    open_world(&w, (struct setting){100, 4, 64, 1, true});
+    for (size_t i = 0; i < 40; i++) {
+        struct job_request r = requests[i % N_REQUESTS];
+        listeners[i] = (struct listener){0};
+        r.on_ready = slow_listener;
+        r.user = &listeners[i];
+        struct job *job = submit(&w, &r);
+        usleep((useconds_t)(i * 97 % 3000));
+        job_release(job);
+        listeners[i].is_gone = true;
+    }
+    close_world(&w);
+}
+
 struct refusal {
     const char *name;
     enum status status;
@@ -599,6 +663,8 @@ int main(void)
         cmocka_unit_test(a_slow_reader_pauses_itself_only),
         cmocka_unit_test(closing_ends_every_job_once),
         cmocka_unit_test(a_bad_row_fails_its_own_job),
+        cmocka_unit_test(generated_tokens_count_for_penalties),
+        cmocka_unit_test(released_jobs_are_silent),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };
