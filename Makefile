@@ -148,6 +148,31 @@ test-api: $(OUT)/wicara $(OUT)/wicara_fake  ## HTTP tests with the official SDKs
 test-browser: $(OUT)/wicara $(OUT)/wicara_fake  ## The page in headless Chromium
 	@WICARA_TEST_MODEL="$(MODEL)" WICARA_BIN=$(OUT)/wicara WICARA_FAKE_BIN=$(OUT)/wicara_fake \
 	    $(PYTHON) -m pytest -q tests/browser
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+test-fuzz:  ## Replay the seeds and kept inputs of each fuzz target under ASan+UBSan
+	@set -e; for t in $(FUZZ_TARGETS); do \
+	    out=$(BUILD)/fuzz-replay/$$t; sh tests/fuzz/build.sh $$t $$out standalone; \
+	    corpus=; [ ! -d tests/fuzz/corpus/$$t ] || corpus=tests/fuzz/corpus/$$t; \
+	    seeds=; [ ! -d $$out/seeds/$$t ] || seeds=$$out/seeds/$$t; \
+	    $$out/fuzz_$$t $$seeds $$corpus; done
+SECONDS_EACH ?= 60
+fuzz:  ## Fuzz each target for SECONDS_EACH (default 60) seconds
+	@set -e; for t in $(FUZZ_TARGETS); do sh tests/fuzz/run.sh $$t $(SECONDS_EACH); done
+format:  ## Apply .clang-format to the C sources
+	@git ls-files '*.c' '*.h' | grep -v -e tables -e banned | xargs clang-format-14 -i
+compdb: clean  ## compile_commands.json (needs bear)
+	@bear -- $(MAKE) all
+cover: ## Line coverage of the unit tests (needs gcovr)
+	@$(MAKE) --no-print-directory VARIANT=cover test-unit && gcovr -r . $(BUILD)/cover
+install: all  ## Install the binary under PREFIX (default /usr/local), honouring DESTDIR
+	install -D -m 755 $(OUT)/wicara $(DESTDIR)$(PREFIX)/bin/wicara
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/wicara/LICENSE
+	install -D -m 644 config/wicara.json $(DESTDIR)$(PREFIX)/share/doc/wicara/wicara.json
+uninstall:  ## Remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/wicara
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/wicara
+PREFIX ?= /usr/local
+.PHONY: test-fuzz fuzz format compdb cover install uninstall
 TORTURE_FLAGS = --model "$(MODEL)" --binary $(OUT)/wicara
 test-torture: all  ## Same bytes and clients that leave, judged over HTTP (seeded samples)
 	@$(PYTHON) tests/torture/same_bytes.py $(TORTURE_FLAGS) --quick --count 16

@@ -319,6 +319,17 @@ static struct node *parse_set(struct parser *p, uint32_t line)
     return node;
 }
 
+/* A name that is about to be defined: literals have names too. */
+static const struct text *parse_new_name(struct parser *p)
+{
+    static const char *const literals[] = {"true", "false", "none", "True", "False", "None"};
+    for (size_t i = 0; i < sizeof literals / sizeof literals[0]; i++) {
+        if (parse_is_name(p, literals[i]))
+            parse_fail(p, "cannot assign to '%s'", literals[i]);
+    }
+    return parse_expect(p, TOKEN_NAME)->text;
+}
+
 static void parse_signature(struct parser *p, struct node *node)
 {
     size_t capacity = 0;
@@ -327,7 +338,7 @@ static void parse_signature(struct parser *p, struct node *node)
         if (node->n_parameters)
             parse_expect(p, TOKEN_COMMA);
         struct node_parameter parameter = {0};
-        parameter.name = parse_name_index(p, parse_expect(p, TOKEN_NAME)->text);
+        parameter.name = parse_name_index(p, parse_new_name(p));
         if (parse_skip(p, TOKEN_ASSIGN))
             parameter.default_value = node_child(p, node, parse_expression(p, true));
         else if (node->n_parameters && node->parameters[node->n_parameters - 1].default_value)
@@ -387,9 +398,9 @@ static struct node *parse_macro(struct parser *p, uint32_t line)
 {
     static const char *const ends[] = {"endmacro", NULL};
     struct node *node = node_create(p, STMT_MACRO, line);
-    const struct token *name = parse_expect(p, TOKEN_NAME);
-    node->name = parse_name_index(p, name->text);
-    node->value = value_text(name->text);
+    const struct text *name = parse_new_name(p);
+    node->name = parse_name_index(p, name);
+    node->value = value_text(name);
     parse_signature(p, node);
     parse_macro_body(p, node, ends);
     return node;

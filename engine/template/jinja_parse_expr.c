@@ -508,8 +508,9 @@ static struct node *parse_subscript(struct parser *p, struct node *base)
         return node;
     }
     parse_enter(p);
-    bool is_slice;
-    struct node *index = parse_subscript_part(p, base, token->line, &is_slice);
+    bool is_slice = false, empty = parse_token(p)->kind == TOKEN_RBRACKET;  // a[] is a[()]
+    struct node *index = empty ? node_create(p, EXPR_TUPLE, token->line)
+                               : parse_subscript_part(p, base, token->line, &is_slice);
     if (is_slice && parse_token(p)->kind != TOKEN_COMMA) {
         node = index;
     } else {

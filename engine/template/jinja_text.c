@@ -640,6 +640,8 @@ void builder_fill(struct text_builder *b, const struct text *fill, size_t count)
     size_t total;
     if (!size_mul(count, fill->n_bytes, &total) || total > b->j->arena.bytes_max)
         jinja_fail(b->j, ERR_LIMIT, "a string is larger than %zu bytes", b->j->arena.bytes_max);
+    if (total == 0)
+        return;
     builder_grow(b, total);
     jinja_step(b->j, total);
     if (fill->taint == TAINT_SOME) {
@@ -647,7 +649,7 @@ void builder_fill(struct text_builder *b, const struct text *fill, size_t count)
             builder_text(b, fill);
         return;
     }
-    if (fill->taint == TAINT_ALL && total)
+    if (fill->taint == TAINT_ALL)
         builder_add_span(b, b->n_bytes, b->n_bytes + total);
     if (fill->n_bytes == 1)
         memset(b->bytes + b->n_bytes, fill->bytes[0], total);
