@@ -101,7 +101,7 @@ $(OUT)/tests/engine/%_test: tests/engine/%_test.c $(ENGINE_LIB)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(test_link) -lcmocka $(USES_BLAS) $(LIBS)
 
-SERVER_TEST_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/server/*_test.c))
+SERVER_TEST_BIN := $(if $(HAVE_ALL),$(patsubst %.c,$(OUT)/%,$(wildcard tests/server/*_test.c)))
 $(OUT)/tests/server/%_test: tests/server/%_test.c $(SERVER_LIB) $(ENGINE_LIB)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")

@@ -186,10 +186,11 @@ enum status engine_submit(struct engine *engine, const struct job_request *reque
  * events pauses its job at a bounded queue, never the batch. */
 bool job_next_event(struct job *job, const struct job_event **out);
 
-/* Stops the job at the next layer or phase border; no event comes after the call returns true for
- * having been the first. Idempotent, safe at any time before job_release(). */
+/* Stops the job at the next layer or phase border; job_next_event() finds nothing any more and no
+ * on_ready call begins. Idempotent, safe at any time before job_release(). */
 void job_cancel(struct job *job);
-/* Gives up the caller's reference (cancels a job that still runs). */
+/* Gives up the caller's reference (cancels a job that still runs). Waits for an on_ready call under
+ * way, so that `user` may be freed afterwards: hold no lock that on_ready takes. */
 void job_release(struct job *job);
 
 enum job_phase { JOB_PHASE_QUEUED, JOB_PHASE_PREFILL, JOB_PHASE_DECODE, JOB_PHASE_ENDED };

@@ -1,5 +1,7 @@
-/* The memory account; see account.h. A reservation is one compare-and-swap on the total, so that two
- * threads can never pass the limit together. */
+/* The memory account; see account.h.
+ *
+ * A reservation is one compare-and-swap on the total, so that two threads can never pass the limit
+ * together; the classes are only for display and follow it. */
 #include "engine/base/account.h"
 
 #include <assert.h>

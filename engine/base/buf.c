@@ -10,7 +10,8 @@
 
 void buf_init(struct buf *buf, size_t bytes_max)
 {
-    *buf = (struct buf){.bytes_max = bytes_max};
+    /* One less than all there is, so that the byte for the NUL never wraps. */
+    *buf = (struct buf){.bytes_max = bytes_max < SIZE_MAX ? bytes_max : SIZE_MAX - 1};
 }
 
 /* Room for n_bytes more and the NUL. */
@@ -29,10 +30,10 @@ static bool buf_grow(struct buf *buf, size_t n_bytes)
     while (capacity < wanted)
         capacity = capacity > SIZE_MAX / 2 ? wanted : capacity * 2;
     if (capacity > buf->bytes_max + 1)
-        capacity = buf->bytes_max + 1 > wanted ? buf->bytes_max + 1 : wanted;
+        capacity = buf->bytes_max + 1;
     char *bytes = mem_realloc_array(buf->bytes, capacity, 1);
     if (!bytes) {
-        buf->failed = true;
+        buf->failed = buf->no_memory = true;
         return false;
     }
     buf->bytes = bytes;
@@ -127,7 +128,7 @@ void buf_truncate(struct buf *buf, size_t n_bytes)
 void buf_clear(struct buf *buf)
 {
     buf_truncate(buf, 0);
-    buf->failed = false;
+    buf->failed = buf->no_memory = false;
 }
 
 void buf_release(struct buf *buf)
@@ -153,7 +154,7 @@ enum status buf_status(const struct buf *buf, const char *what, struct error *er
 {
     if (!buf->failed)
         return OK;
-    if (buf->n_bytes >= buf->bytes_max / 2)
-        return error_set(err, ERR_LIMIT, "%s is larger than %zu bytes", what, buf->bytes_max);
-    return error_set(err, ERR_MEMORY, "no memory for %s", what);
+    if (buf->no_memory)
+        return error_set(err, ERR_MEMORY, "no memory for %s", what);
+    return error_set(err, ERR_LIMIT, "%s is larger than %zu bytes", what, buf->bytes_max);
 }

@@ -16,7 +16,8 @@ struct buf {
     size_t n_bytes;
     size_t capacity;
     size_t bytes_max;
-    bool failed;  // the cap was reached or memory is out
+    bool failed;     // the cap was reached or memory is out
+    bool no_memory;  // it was memory
 };
 
 void buf_init(struct buf *buf, size_t bytes_max);

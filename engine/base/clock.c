@@ -1,5 +1,6 @@
-/* Clocks; see clock.h. */
-/* Deadlines use the monotonic clock only, so that a step of the wall clock can neither end nor
+/* Clocks; see clock.h.
+ *
+ * Deadlines use the monotonic clock only, so that a step of the wall clock can neither end nor
  * prolong a request. */
 #include "engine/base/clock.h"
 

@@ -1,4 +1,7 @@
-/* The table of element types and the half-width float conversions; see dtype.h. */
+/* The table of element types and the half-width float conversions; see dtype.h.
+ *
+ * Conversions are plain integer code, equal to the F16C instructions for every input, so that the
+ * scalar kernels and the loaders need no instruction set. */
 #include "engine/base/dtype.h"
 
 #include <math.h>

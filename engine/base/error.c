@@ -81,13 +81,27 @@ void error_prefix(struct error *err, const char *format, ...)
 {
     if (!err || err->status == OK)
         return;
-    char old[ERROR_TEXT_BYTES];
-    memcpy(old, err->text, sizeof old);
+    /* The text is worth more than the prefix: a long one is cut, but never to less than a third. */
+    enum { PREFIX_BYTES_MIN = ERROR_TEXT_BYTES / 3 };
+    char prefix[ERROR_TEXT_BYTES], old[ERROR_TEXT_BYTES];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(err->text, sizeof err->text, format, args);
+    vsnprintf(prefix, sizeof prefix, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n + 2 < sizeof err->text)
-        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+    memcpy(old, err->text, sizeof old);
+    size_t n_old = strlen(old), n = strlen(prefix);
+    size_t room = sizeof old - sizeof ": ";
+    size_t n_max = room > n_old + PREFIX_BYTES_MIN ? room - n_old : PREFIX_BYTES_MIN;
+    if (n > n_max) {
+        prefix[n_max] = '\0';
+        text_clean(prefix);
+        n = strlen(prefix);
+    }
+    if (n_old > room - n)
+        n_old = room - n;
+    memcpy(err->text, prefix, n);
+    memcpy(err->text + n, ": ", 2);
+    memcpy(err->text + n + 2, old, n_old);
+    err->text[n + 2 + n_old] = '\0';
     text_clean(err->text);
 }

@@ -1,5 +1,7 @@
-/* Histograms; see histogram.h. A bucket is found by a linear walk: there are at most two dozen, and
- * the callers run a few hundred times a second. */
+/* Histograms; see histogram.h.
+ *
+ * A bucket is found by a linear walk: there are at most two dozen, and the callers run a few
+ * hundred times a second. */
 #include "engine/base/histogram.h"
 
 #include <assert.h>

@@ -1,9 +1,11 @@
 /* The strict JSON check; see json_scan.h.
  *
- * One pass with an explicit stack of open brackets. Names of all open objects are kept as a hash and
- * a span in one table; an object's names are compared on a hash hit only, and they leave the table
- * when the object closes, so the whole pass is linear in expectation. Escaped spellings of one name
- * are equal names: names are hashed and compared after unescaping. Source: RFC 8259. */
+ * One pass with an explicit stack of open brackets. The names of all objects are kept as a hash and
+ * a span in one table, and compared on a hash hit only. The hash is a polynomial over the
+ * characters at a point that is drawn for each scan, so nobody can prepare names that collide and
+ * the pass is linear in expectation for every input. Escaped spellings of one name are equal names:
+ * names are hashed and compared after unescaping. Sources: RFC 8259; Carter and Wegman 1979 for the
+ * hash. */
 #include "engine/base/json_scan.h"
 
 #include <ctype.h>
@@ -12,10 +14,13 @@
 #include <stdint.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 #include "engine/base/utf8.h"
 
+#define HASH_PRIME ((UINT64_C(1) << 61) - 1)
+
 struct name {
-    uint64_t hash;
+    uint64_t hash;       // below HASH_PRIME
     size_t first, last;  // span of the raw text between the quotes
     uint32_t object;     // serial number of its object
 };
@@ -29,6 +34,7 @@ struct scan {
     struct name *names;      // open-addressing table, object 0 = free slot
     size_t n_slots;          // power of two
     size_t n_names;
+    uint64_t hash_point;     // below HASH_PRIME; 0 = not drawn yet
     struct error *err;
 };
 
@@ -107,23 +113,31 @@ static const char *string_unit(const struct scan *scan, size_t *at, uint32_t *ou
     return NULL;
 }
 
+/* hash * point + unit modulo the prime. */
+static uint64_t hash_step(uint64_t hash, uint64_t point, uint32_t unit)
+{
+    unsigned __int128 product = (unsigned __int128)hash * point + unit;
+    uint64_t sum = (uint64_t)(product & HASH_PRIME) + (uint64_t)(product >> 61);
+    return sum >= HASH_PRIME ? sum - HASH_PRIME : sum;
+}
+
 /* The string whose opening quote is at `at`; its span and the hash of its unescaped text. */
 static enum status scan_string(struct scan *scan, struct name *out)
 {
     out->first = ++scan->at;
-    uint64_t hash = 0xcbf29ce484222325ull;
+    uint64_t hash = 1;  // so that the length counts too
     while (scan->at < scan->n_bytes && scan->text[scan->at] != '"') {
         size_t at = scan->at;
         uint32_t unit;
         const char *wrong = string_unit(scan, &scan->at, &unit);
         if (wrong)
             return scan_fail(scan, at, wrong);
-        hash = (hash ^ unit) * 0x100000001b3ull;
+        hash = hash_step(hash, scan->hash_point, unit);
     }
     if (scan->at >= scan->n_bytes)
         return scan_fail(scan, scan->at, "string is not closed");
     out->last = scan->at++;
-    out->hash = hash ^ hash >> 29;
+    out->hash = hash_step(hash, scan->hash_point, 0);  // the last unit is multiplied as well
     return OK;
 }
 
@@ -142,7 +156,7 @@ static bool names_equal(const struct scan *scan, const struct name *a, const str
 
 static size_t name_slot(const struct scan *scan, const struct name *name)
 {
-    uint64_t mixed = (name->hash + name->object) * 0x9e3779b97f4a7c15ull;
+    uint64_t mixed = (name->hash + name->object * 0xbf58476d1ce4e5b9ull) * 0x9e3779b97f4a7c15ull;
     return (size_t)(mixed >> 32) & (scan->n_slots - 1);
 }
 
@@ -214,11 +228,11 @@ static enum status scan_number(struct scan *scan)
         if (skip_digits(scan) == 0)
             return scan_fail(scan, first, "number without digits in the exponent");
     }
-    enum { NUMBER_BYTES_MAX = 512 };
+    enum { NUMBER_BYTES_MAX = 63 };
     char number[NUMBER_BYTES_MAX + 1];
     size_t n = scan->at - first;
     if (n > NUMBER_BYTES_MAX)
-        return scan_fail(scan, first, "number of more than 512 characters");
+        return scan_fail(scan, first, "number of more than 63 characters");
     memcpy(number, scan->text + first, n);
     number[n] = '\0';
     if (!isfinite(strtod(number, NULL)))
@@ -246,6 +260,8 @@ static enum status scan_name(struct scan *scan, uint32_t object)
     struct name name = {.object = object};
     if (scan->at >= scan->n_bytes || scan->text[scan->at] != '"')
         return scan_fail(scan, scan->at, "a name in quotes is expected");
+    while (scan->hash_point == 0)
+        scan->hash_point = rng_seed_from_system() % HASH_PRIME;
     enum status status = scan_string(scan, &name);
     if (status == OK)
         status = name_add(scan, &name);

@@ -1,4 +1,7 @@
-/* Log lines; see log.h. The level is the one process-wide setting; it is set once at start. */
+/* Log lines; see log.h.
+ *
+ * The level is the one process-wide setting and is set once at start. A line is composed on the
+ * stack and written by one write(2), so lines of several threads never mix. */
 #include "engine/base/log.h"
 
 #include <stdarg.h>

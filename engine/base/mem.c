@@ -55,7 +55,8 @@ void *mem_alloc(size_t bytes)
 
 void *mem_calloc(size_t count, size_t bytes)
 {
-    if (fault_due())
+    size_t total;
+    if (!size_mul(count, bytes, &total) || fault_due())
         return NULL;
     return calloc(count ? count : 1, bytes ? bytes : 1);
 }

@@ -171,18 +171,18 @@ void pool_run(struct pool *pool, size_t n_items, size_t grain, pool_fn *fn, void
     }
 }
 
-static bool pool_start_worker(struct pool *pool, size_t worker)
+static enum status pool_start_worker(struct pool *pool, size_t worker)
 {
     struct worker_start *start = mem_alloc(sizeof *start);
     if (!start)
-        return false;
+        return ERR_MEMORY;
     *start = (struct worker_start){pool, worker};
     if (pthread_create(&pool->threads[worker - 1], NULL, worker_main, start) != 0) {
         mem_free(start);
-        return false;
+        return ERR_BUSY;
     }
     pool->n_started++;
-    return true;
+    return OK;
 }
 
 enum status pool_create(struct pool **out, size_t n_threads, struct error *err)
@@ -199,12 +199,13 @@ enum status pool_create(struct pool **out, size_t n_threads, struct error *err)
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = mem_calloc(n_threads, sizeof *pool->threads);
     pool->slices = mem_alloc_aligned(n_threads * sizeof *pool->slices);
-    bool ok = pool->threads && pool->slices;
-    for (size_t i = 1; ok && i < n_threads; i++)
-        ok = pool_start_worker(pool, i);
-    if (!ok) {
+    enum status status = pool->threads && pool->slices ? OK : ERR_MEMORY;
+    for (size_t i = 1; !status && i < n_threads; i++)
+        status = pool_start_worker(pool, i);
+    if (status) {
         pool_free(pool);
-        return error_set(err, ERR_MEMORY, "cannot start %zu compute threads", n_threads);
+        return error_set(err, status, "cannot start %zu compute threads: %s", n_threads,
+                         status == ERR_MEMORY ? "no memory" : "the system refuses a thread");
     }
     *out = pool;
     return OK;

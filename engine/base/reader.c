@@ -1,4 +1,7 @@
-/* The bounded cursor; see reader.h. All file formats are read through it. */
+/* The bounded cursor; see reader.h. All file formats are read through it.
+ *
+ * A file is read through a window, so that thousands of small fields cost few system calls; a large
+ * field goes straight to its place. */
 #include "engine/base/reader.h"
 
 #include <errno.h>

@@ -1,5 +1,7 @@
-/* SHA-256 through nettle; see sha256.h. The only file that includes nettle's headers, so that the
- * library can be exchanged here. */
+/* SHA-256 through nettle; see sha256.h.
+ *
+ * The only file that includes nettle's headers, so that the library can be exchanged here; nettle
+ * uses the SHA instructions where the CPU has them. */
 #include "engine/base/sha256.h"
 
 #include <nettle/sha2.h>

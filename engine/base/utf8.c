@@ -1,4 +1,7 @@
-/* Strict UTF-8; see utf8.h. Source: the Unicode standard, table 3-7 (well-formed byte sequences). */
+/* Strict UTF-8; see utf8.h.
+ *
+ * One routine decides how far a character is valid; everything else is built on it, so that the
+ * functions cannot disagree. Source: the Unicode standard, table 3-7 (well-formed sequences). */
 #include "engine/base/utf8.h"
 
 /* Length of the character that the lead byte starts and the range of its second byte; 0 = none. */

@@ -1,5 +1,7 @@
 /* Attention over one tile, the specification: one row after the other, one token after the other.
- * The vector levels must equal it bit for bit; see attention.h for the arithmetic in words. */
+ *
+ * The vector levels must equal it bit for bit; see attention.h for the arithmetic in words. It is
+ * written to be read, not to be fast. */
 #include "engine/kernels/attention_ops.h"
 #include "engine/kernels/kernel_math.h"
 

@@ -202,9 +202,10 @@ static void copy_rows(struct amx_slice *s, struct amx_rows *rows)
     }
 }
 
-/* Blocks of the slice as signed bytes and f32 scales; fetches the same of the next panel. */
+/* Blocks of the slice as signed bytes and f32 scales; meanwhile fetches what is expanded next, which
+ * begins `next` bytes further on. */
 static ALWAYS_INLINE void expand(enum dtype dtype, const struct amx_slice *s, const uint8_t *panel,
-                                 size_t panel_bytes, struct expanded *e)
+                                 ptrdiff_t next, struct expanded *e)
 {
     const struct panel_layout layout = panel_layout(dtype);
     const __m512i bias = _mm512_set1_epi8((char)layout.bias);
@@ -213,7 +214,7 @@ static ALWAYS_INLINE void expand(enum dtype dtype, const struct amx_slice *s, co
         const uint8_t *quants = panel + panel_quants(dtype, b);
 #pragma GCC unroll 8
         for (size_t line = 0; line < layout.quant_bytes; line += LINE_BYTES)
-            _mm_prefetch((const char *)quants + panel_bytes + line, _MM_HINT_T1);
+            _mm_prefetch((const char *)quants + next + line, _MM_HINT_T1);
         __m512 d, m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
         block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
         _mm512_store_ps(e->d[i], d);
@@ -243,8 +244,12 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[AMX_T
 {
     struct expanded e;
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
+    /* After the last panel comes the first one's next slice. */
+    ptrdiff_t next_slice = (ptrdiff_t)(panel_quants(dtype, s->b_last)
+                                       - panel_quants(dtype, s->b_first))
+                           - (ptrdiff_t)((n_panels - 1) * panel_bytes);
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
-        expand(dtype, s, panels, panel_bytes, &e);
+        expand(dtype, s, panels, p + 1 < n_panels ? (ptrdiff_t)panel_bytes : next_slice, &e);
         for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {
             size_t left = s->n_rows - row;
             tiles[left < s->tile_rows ? left : s->tile_rows](s, rows, row, &e, y + row * y_stride,

@@ -1,5 +1,7 @@
-/* Bucket bounds of the histograms; see metrics.h. They are vLLM's (v1/metrics/loggers), so that its
- * dashboards and alerts read ours; lengths and batch sizes go in steps of 1-2-5 and of two. */
+/* Bucket bounds of the histograms; see metrics.h.
+ *
+ * They are vLLM's, so that its dashboards and alerts read ours; lengths and batch sizes go in steps
+ * of 1-2-5 and of two. */
 #include "engine/scheduler/metrics.h"
 
 #define BOUNDS(...)                                                                                \

@@ -1,4 +1,7 @@
-/* Arguments and calls; see jinja_call.h. */
+/* Arguments and calls; see jinja_call.h.
+ *
+ * Positional and keyword arguments are matched by one routine for filters, tests, methods and
+ * macros, with Python's rules and messages. */
 #include "engine/template/jinja_call.h"
 
 #include "engine/template/jinja.h"

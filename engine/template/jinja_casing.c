@@ -1,5 +1,6 @@
-/* Case conversions and character tests of strings; see jinja_casing.h. Provenance goes by character:
- * what a character becomes is as trusted as the character was. */
+/* Case conversions and character tests of strings; see jinja_casing.h.
+ *
+ * Provenance goes by character: what a character becomes is as trusted as the character was. */
 #include "engine/template/jinja_casing.h"
 
 /* Calls `convert` for each character with whether the one before was cased. */

@@ -1,4 +1,7 @@
-/* Filters on text and numbers, tojson, and the table of all filters; see jinja_filters.h. */
+/* Filters on text and numbers, tojson, and the table of all filters; see jinja_filters.h.
+ *
+ * A filter gets its value as the first argument and behaves as Jinja's of the same name does with
+ * Hugging Face's settings. */
 #include "engine/template/jinja_filters.h"
 
 #include <math.h>

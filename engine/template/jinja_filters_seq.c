@@ -1,4 +1,7 @@
-/* Filters over sequences; see jinja_filters.h. */
+/* Filters over sequences; see jinja_filters.h.
+ *
+ * They walk any iterable through one iterator, so that lists, strings, mappings and ranges need no
+ * code of their own here. */
 #include "engine/template/jinja_filters.h"
 
 #include "engine/template/jinja_casing.h"

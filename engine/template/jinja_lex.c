@@ -513,8 +513,12 @@ const char *token_describe(struct jinja *j, const struct token *token)
         return names[token->kind];
     char *out = jinja_alloc(j, 64);
     if (token->text) {
-        int shown = token->text->n_bytes < 40 ? (int)token->text->n_bytes : 40;
-        snprintf(out, 64, "'%.*s'", shown, token->text->bytes);
+        size_t shown = token->text->n_bytes;
+        for (shown = shown < 40 ? shown : 40; shown > 0 && shown < token->text->n_bytes; shown--) {
+            if (((unsigned char)token->text->bytes[shown] & 0xc0) != 0x80)
+                break;  // never half a character
+        }
+        snprintf(out, 64, "'%.*s'", (int)shown, token->text->bytes);
         return out;
     }
     for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {

@@ -1,4 +1,7 @@
-/* The tests behind `is`; see jinja_call.h. */
+/* The tests behind `is`; see jinja_call.h.
+ *
+ * A table of names and functions; an unknown name is found when the template is compiled, not when
+ * the branch is reached. */
 #include "engine/template/jinja_call.h"
 #include "engine/template/jinja_casing.h"
 #include "engine/template/jinja_format.h"

@@ -105,6 +105,19 @@ static void test_cap(void **state)
     buf_release(&buf);
 }
 
+/* One append that is larger than the whole cap is a limit too, not a lack of memory. */
+static void test_cap_in_one_append(void **state)
+{
+    struct error err = {0};
+    struct buf buf;
+    (void)state;
+    buf_init(&buf, 100);
+    char large[200] = {0};
+    assert_false(buf_append(&buf, large, sizeof large));
+    assert_int_equal(buf_status(&buf, "reply", &err), ERR_LIMIT);
+    buf_release(&buf);
+}
+
 static void test_no_memory(void **state)
 {
     struct error err = {0};
@@ -191,9 +204,10 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append), cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_cap),    cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_detach), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_append),    cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_cap),       cmocka_unit_test(test_cap_in_one_append),
+        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_detach),
+        cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,29 @@ static void test_prefix(void **state)
     assert_int_equal(err.status, ERR_FORMAT);
 }
 
+/* A prefix that fills the whole text must not push out what went wrong. */
+static void test_long_prefix(void **state)
+{
+    char path[300];
+    (void)state;
+    for (size_t n_path = 0; n_path < sizeof path; n_path++) {
+        for (size_t n_text = 1; n_text < ERROR_TEXT_BYTES; n_text += 17) {
+            struct error err = {0};
+            char text[ERROR_TEXT_BYTES] = {0};
+            memset(path, 'p', n_path);
+            path[n_path] = '\0';
+            memset(text, 't', n_text);
+            error_set(&err, ERR_FORMAT, "%s", text);
+            error_prefix(&err, "%s", path);
+            const char *rest = strstr(err.text, ": t");
+            assert_non_null(rest);
+            size_t n_whole = n_path + 2 + n_text;
+            assert_int_equal(strlen(err.text),
+                             n_whole < ERROR_TEXT_BYTES ? n_whole : ERROR_TEXT_BYTES - 1);
+        }
+    }
+}
+
 /* What a hostile name can do to a text: nothing beyond its length. */
 static void test_cleaning(void **state)
 {
@@ -96,9 +119,9 @@ static void test_cleaning(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_first_failure_wins),
-        cmocka_unit_test(test_param),    cmocka_unit_test(test_prefix),
-        cmocka_unit_test(test_cleaning),
+        cmocka_unit_test(test_names),       cmocka_unit_test(test_first_failure_wins),
+        cmocka_unit_test(test_param),       cmocka_unit_test(test_prefix),
+        cmocka_unit_test(test_long_prefix), cmocka_unit_test(test_cleaning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

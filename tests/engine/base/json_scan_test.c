@@ -217,9 +217,10 @@ static void test_long_numbers(void **state)
     char text[600];
     (void)state;
     memset(text, '1', sizeof text);
-    assert_int_equal(scan(text, 300, &wide, NULL), OK);
+    assert_int_equal(scan(text, 63, &wide, NULL), OK);
     memcpy(text, "0.", 2);
-    assert_int_equal(scan(text, 512, &wide, NULL), OK);
+    assert_int_equal(scan(text, 63, &wide, NULL), OK);
+    assert_int_equal(scan(text, 64, &wide, NULL), ERR_INVALID);
     assert_int_equal(scan(text, 513, &wide, NULL), ERR_INVALID);
 }
 

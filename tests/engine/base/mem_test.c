@@ -20,6 +20,7 @@ static void test_sizes(void **state)
     assert_true(size_add(SIZE_MAX, 0, &out) && out == SIZE_MAX);
     assert_false(size_add(SIZE_MAX, 1, &out));
     assert_null(mem_alloc_array(SIZE_MAX / 8 + 2, 8));
+    assert_null(mem_calloc(SIZE_MAX / 8 + 2, 8));
     assert_null(mem_realloc_array(NULL, SIZE_MAX / 8 + 2, 8));
     assert_null(mem_memdup0("x", SIZE_MAX));
 }
