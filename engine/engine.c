@@ -1,6 +1,8 @@
-/* The engine's interface: opening in its own thread, submission, observation, closing; see engine.h.
+/* The engine's interface: opening in its own thread, submission, observation, closing; see
+ * engine.h.
  *
- * One thread belongs to the engine: it loads the model, then becomes the scheduler thread and worker
+ * One thread belongs to the engine: it loads the model, then becomes the scheduler thread and
+ * worker
  * 0 of the compute pool. Everything here runs in the caller's thread and takes no lock for longer
  * than a few instructions; jobs leave through the text pool. Order of closing: the text pool hands
  * over or rejects what it has, then the scheduler ends what runs, then the parts go. */

@@ -19,24 +19,24 @@ struct engine;
 struct job;
 
 enum {
-    ENGINE_STOPS_MAX = 16,          // stop strings of one request
-    ENGINE_STOP_BYTES_MAX = 256,    // bytes of one stop string
-    ENGINE_CHOICES_MAX = 8,         // n
+    ENGINE_STOPS_MAX = 16,        // stop strings of one request
+    ENGINE_STOP_BYTES_MAX = 256,  // bytes of one stop string
+    ENGINE_CHOICES_MAX = 8,       // n
     ENGINE_LOGIT_BIAS_MAX = 1024,
     ENGINE_TOP_LOGPROBS_MAX = 20,
     ENGINE_TENANT_BYTES = 32,
 };
 
 struct engine_options {
-    const char *model_path;      // .gguf file
-    const char *model_alias;     // id in the API; NULL = the file's base name without ".gguf"
-    size_t ctx_size;             // tokens of one sequence; 0 = the model's training context
-    size_t parallel;             // sequences in one step; 0 = 32
-    size_t kv_bytes;             // of the KV pool; 0 = sized from free memory and ctx_size
-    size_t threads;              // 0 = the cores that the cgroup grants
-    const char *cpu_level;       // "scalar" "avx2" "avx512"; NULL = the best there is
-    size_t queue_jobs_max;       // jobs waiting for admission; 0 = 256
-    size_t prefill_chunk;        // prompt tokens in one step; 0 = 512
+    const char *model_path;   // .gguf file
+    const char *model_alias;  // id in the API; NULL = the file's base name without ".gguf"
+    size_t ctx_size;          // tokens of one sequence; 0 = the model's training context
+    size_t parallel;          // sequences in one step; 0 = 32
+    size_t kv_bytes;          // of the KV pool; 0 = sized from free memory and ctx_size
+    size_t threads;           // 0 = the cores that the cgroup grants
+    const char *cpu_level;    // "scalar" "avx2" "avx512"; NULL = the best there is
+    size_t queue_jobs_max;    // jobs waiting for admission; 0 = 256
+    size_t prefill_chunk;     // prompt tokens in one step; 0 = 512
     bool no_prefix_cache;
 };
 
@@ -61,9 +61,9 @@ struct engine_info {
     const char *model_id;
     const char *architecture;
     const char *model_name;
-    const char *fingerprint;      // "fp_..." : changes exactly when answers could
+    const char *fingerprint;  // "fp_..." : changes exactly when answers could
     const char *cpu_level;
-    const char *chat_template;    // source text, "" when the model has none
+    const char *chat_template;  // source text, "" when the model has none
     uint64_t n_parameters;
     size_t n_vocab;
     size_t ctx_train;
@@ -103,26 +103,26 @@ struct job_request {
     const char *template_variables_json;  // JSON object or NULL
     bool no_generation_prompt;
 
-    const char *prompt;                   // COMPLETION, TOKENIZE: UTF-8 text
+    const char *prompt;  // COMPLETION, TOKENIZE: UTF-8 text
     size_t prompt_bytes;
-    bool no_special;                      // TOKENIZE: without BOS
-    bool parse_special;                   // COMPLETION, TOKENIZE: text of control tokens becomes them
-    const int32_t *prompt_tokens;         // DETOKENIZE; COMPLETION instead of text
+    bool no_special;               // TOKENIZE: without BOS
+    bool parse_special;            // COMPLETION, TOKENIZE: text of control tokens becomes them
+    const int32_t *prompt_tokens;  // DETOKENIZE; COMPLETION instead of text
     size_t n_prompt_tokens;
 
-    size_t max_tokens;                    // 0 = up to the context
-    size_t n_choices;                     // 1..ENGINE_CHOICES_MAX
+    size_t max_tokens;  // 0 = up to the context
+    size_t n_choices;   // 1..ENGINE_CHOICES_MAX
     float temperature, top_p, min_p;
     int32_t top_k;
     float presence_penalty, frequency_penalty, repetition_penalty;
     bool has_seed;
-    uint64_t seed;                        // used when has_seed; else the engine picks one
+    uint64_t seed;  // used when has_seed; else the engine picks one
     bool ignore_eos;
-    const char *const *stops;             // NUL-terminated
+    const char *const *stops;  // NUL-terminated
     size_t n_stops;
     const struct job_logit_bias *logit_bias;
     size_t n_logit_bias;
-    int32_t top_logprobs;                 // -1 = none, else 0..ENGINE_TOP_LOGPROBS_MAX
+    int32_t top_logprobs;  // -1 = none, else 0..ENGINE_TOP_LOGPROBS_MAX
 
     /* Called when the job's event queue becomes non-empty, from an engine thread and without any
      * lock held: copy a flag and return, never block, never call back into the job. */
@@ -135,13 +135,13 @@ enum finish_reason { FINISH_STOP, FINISH_LENGTH };
 struct job_alternative {
     int32_t token;
     float logprob;
-    const char *bytes;      // the token's bytes
+    const char *bytes;  // the token's bytes
     size_t n_bytes;
 };
 
 struct job_token {
     int32_t token;
-    float logprob;          // when asked
+    float logprob;  // when asked
     const char *bytes;
     size_t n_bytes;
     const struct job_alternative *top;
@@ -149,30 +149,30 @@ struct job_token {
 };
 
 enum job_event_type {
-    EVENT_PREPARED,   // the prompt is accepted: every 4xx is decided. First event of CHAT/COMPLETION
-    EVENT_REJECTED,   // instead of it: error. Last event
-    EVENT_TEXT,       // part of a choice's text
-    EVENT_FINISHED,   // a choice has ended
-    EVENT_DONE,       // all choices have ended. Last event
-    EVENT_FAILED,     // error after PREPARED. Last event
-    EVENT_RENDERED,   // RENDER: text; DETOKENIZE: text. Last event
-    EVENT_TOKENS,     // TOKENIZE: tokens (ids and bytes). Last event
+    EVENT_PREPARED,  // the prompt is accepted: every 4xx is decided. First event of CHAT/COMPLETION
+    EVENT_REJECTED,  // instead of it: error. Last event
+    EVENT_TEXT,      // part of a choice's text
+    EVENT_FINISHED,  // a choice has ended
+    EVENT_DONE,      // all choices have ended. Last event
+    EVENT_FAILED,    // error after PREPARED. Last event
+    EVENT_RENDERED,  // RENDER: text; DETOKENIZE: text. Last event
+    EVENT_TOKENS,    // TOKENIZE: tokens (ids and bytes). Last event
 };
 
 struct job_event {
     enum job_event_type type;
-    uint32_t choice;                 // TEXT, FINISHED
-    const char *text;                // TEXT, RENDERED: valid UTF-8
+    uint32_t choice;   // TEXT, FINISHED
+    const char *text;  // TEXT, RENDERED: valid UTF-8
     size_t n_bytes;
     const struct job_token *tokens;  // TEXT: tokens whose text ends in this part; TOKENS
     size_t n_tokens;
     enum finish_reason finish_reason;
-    const char *stop;                // FINISHED: the stop string that matched, or NULL
-    struct error error;              // REJECTED, FAILED
-    uint64_t seed;                   // PREPARED, DONE
-    size_t prompt_tokens;            // PREPARED, DONE
-    size_t cached_tokens;            // DONE: prompt tokens that came from the prefix cache
-    size_t completion_tokens;        // DONE: of all choices
+    const char *stop;                     // FINISHED: the stop string that matched, or NULL
+    struct error error;                   // REJECTED, FAILED
+    uint64_t seed;                        // PREPARED, DONE
+    size_t prompt_tokens;                 // PREPARED, DONE
+    size_t cached_tokens;                 // DONE: prompt tokens that came from the prefix cache
+    size_t completion_tokens;             // DONE: of all choices
     double queue_s, prefill_s, decode_s;  // DONE
 };
 
@@ -200,12 +200,13 @@ enum job_phase job_phase(const struct job *job);
 
 struct engine_metrics {
     size_t jobs_running, jobs_waiting;
-    size_t jobs_decoding;                       // of the running ones, past their first token
+    size_t jobs_decoding;  // of the running ones, past their first token
     size_t kv_blocks, kv_blocks_free, kv_blocks_cached;
     uint64_t prompt_tokens, generation_tokens;
-    uint64_t prefix_queries, prefix_hits;       // tokens
+    uint64_t prefix_queries, prefix_hits;  // tokens
     uint64_t preemptions;
-    uint64_t steps, decode_rows, prefill_rows, decode_steps;  // decode_steps: steps with decode rows
+    uint64_t steps, decode_rows, prefill_rows,
+        decode_steps;  // decode_steps: steps with decode rows
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error;
     const struct histogram *time_to_first_token_s, *inter_token_s, *e2e_s, *queue_s, *prefill_s,
         *decode_s, *step_rows, *decode_batch, *prompt_length, *generation_length;

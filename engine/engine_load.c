@@ -1,9 +1,9 @@
 /* Opening a model, from the file to the running parts, in dependency order; see engine_state.h.
  *
- * Cheap checks come before expensive work: the file's header, tokenizer and template are read before
- * the weights. The KV pool is sized after the weights are in memory, from what is left: a quarter of
- * it, and never more than all sequences at full length can use. It is committed lazily by the
- * kernel, so an idle server does not pay for it. */
+ * Cheap checks come before expensive work: the file's header, tokenizer and template are read
+ * before the weights. The KV pool is sized after the weights are in memory, from what is left: a
+ * quarter of it, and never more than all sequences at full length can use. It is committed lazily
+ * by the kernel, so an idle server does not pay for it. */
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/engine_memory.h"
@@ -32,7 +32,8 @@ static enum status open_text_parts(struct engine *e, struct error *err)
     char *texts[2] = {NULL, NULL};
     for (size_t i = 0; i < 2; i++) {
         size_t n = 0;
-        const char *text = ids[i] == TOKEN_NONE ? "" : tokenizer_token_text(e->tokenizer, ids[i], &n);
+        const char *text =
+            ids[i] == TOKEN_NONE ? "" : tokenizer_token_text(e->tokenizer, ids[i], &n);
         texts[i] = mem_memdup0(text, n);
     }
     if (texts[0] == NULL || texts[1] == NULL)
@@ -90,8 +91,8 @@ static enum status size_cache(struct engine *e, size_t *n_blocks, size_t *block_
     for (size_t g = 0; g < layout->n_groups; g++)
         *block_bytes += kv_group_block_bytes(&layout->groups[g]);
     size_t ctx_size = model_info(e->model)->ctx_size;
-    size_t wanted = e->options.parallel *
-                    ((ctx_size + KV_TOKENS_PER_BLOCK - 1) / KV_TOKENS_PER_BLOCK);
+    size_t wanted =
+        e->options.parallel * ((ctx_size + KV_TOKENS_PER_BLOCK - 1) / KV_TOKENS_PER_BLOCK);
     size_t bytes = e->options.kv_bytes;
     if (bytes == 0) {
         size_t available = memory_available();

@@ -1,7 +1,7 @@
 /* Free memory; see engine_memory.h.
  *
- * The least of MemAvailable and, on the way from our cgroup up to the root, each limit minus what is
- * used there. Clean file pages count as free: the kernel drops them before it kills anyone. Both
+ * The least of MemAvailable and, on the way from our cgroup up to the root, each limit minus what
+ * is used there. Clean file pages count as free: the kernel drops them before it kills anyone. Both
  * cgroup versions are read. Source: Documentation/admin-guide/cgroup-v2.rst, proc(5). */
 #include "engine/engine_memory.h"
 

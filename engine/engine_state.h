@@ -16,18 +16,18 @@
 enum { FINGERPRINT_BYTES = 24 };
 
 struct engine {
-    struct engine_options options;   // strings are copies, defaults are filled in
+    struct engine_options options;  // strings are copies, defaults are filled in
     struct account account;
     struct metrics metrics;
     struct wakeup *wakeup;
 
-    pthread_t thread;                // loads, then runs the scheduler
+    pthread_t thread;  // loads, then runs the scheduler
     bool has_thread;
     pthread_mutex_t mu;
     pthread_cond_t loaded;
-    _Atomic int state;               // enum engine_state; written under mu
-    bool is_load_over;               /* guarded by mu */
-    struct error load_error;         /* guarded by mu */
+    _Atomic int state;       // enum engine_state; written under mu
+    bool is_load_over;       /* guarded by mu */
+    struct error load_error; /* guarded by mu */
 
     struct model_file *file;
     struct tokenizer *tokenizer;
@@ -35,7 +35,7 @@ struct engine {
     struct pool *pool;
     struct model *model;
     struct kv_cache *cache;
-    size_t kv_account_bytes;         // reserved in the account
+    size_t kv_account_bytes;  // reserved in the account
     struct prepare prepare;
     struct scheduler *scheduler;
     struct text_pool *text_pool;

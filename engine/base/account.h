@@ -18,12 +18,12 @@ enum account_class {
 #define X(name, text) ACCOUNT_##name,
     ACCOUNT_LIST(X)
 #undef X
-    ACCOUNT_CLASSES
+        ACCOUNT_CLASSES
 };
 
 struct account {
-    size_t limit_bytes;                        // 0 = none
-    _Atomic size_t used_bytes;                 // sum of the classes
+    size_t limit_bytes;         // 0 = none
+    _Atomic size_t used_bytes;  // sum of the classes
     _Atomic size_t class_bytes[ACCOUNT_CLASSES];
 };
 

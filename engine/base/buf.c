@@ -1,6 +1,7 @@
 /* The capped growing buffer; see buf.h for its invariants.
  *
- * Growth doubles, bounded by the cap; the first failure sticks, so writers need no check per call. */
+ * Growth doubles, bounded by the cap; the first failure sticks, so writers need no check per
+ * call. */
 #include "engine/base/buf.h"
 
 #include <stdarg.h>

@@ -2,11 +2,12 @@
  *
  * A fallible function returns `enum status` and takes `struct error *err` last. The first failure
  * wins: a second error_set() on the same struct keeps the text that is there, so the deepest and
- * most exact message reaches the user. `err` may be NULL where the caller wants the status alone. */
+ * most exact message reaches the user. `err` may be NULL where the caller wants the status
+ * alone. */
 #ifndef WICARA_BASE_ERROR_H
 #define WICARA_BASE_ERROR_H
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK               __attribute__((warn_unused_result))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
 /* name, short text. Only server/api_error.c maps a status to an HTTP status. */

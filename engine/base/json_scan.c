@@ -31,10 +31,10 @@ struct scan {
     size_t at;
     size_t n_nodes;
     struct json_limits limits;
-    struct name *names;      // open-addressing table, object 0 = free slot
-    size_t n_slots;          // power of two
+    struct name *names;  // open-addressing table, object 0 = free slot
+    size_t n_slots;      // power of two
     size_t n_names;
-    uint64_t hash_point;     // below HASH_PRIME; 0 = not drawn yet
+    uint64_t hash_point;  // below HASH_PRIME; 0 = not drawn yet
     struct error *err;
 };
 
@@ -223,7 +223,8 @@ static enum status scan_number(struct scan *scan)
     }
     if (scan->at < scan->n_bytes && (scan->text[scan->at] | 32) == 'e') {
         scan->at++;
-        if (scan->at < scan->n_bytes && (scan->text[scan->at] == '+' || scan->text[scan->at] == '-'))
+        if (scan->at < scan->n_bytes &&
+            (scan->text[scan->at] == '+' || scan->text[scan->at] == '-'))
             scan->at++;
         if (skip_digits(scan) == 0)
             return scan_fail(scan, first, "number without digits in the exponent");
@@ -292,8 +293,17 @@ static enum status scan_value(struct scan *scan, char *open)
         return OK;
     case '"':
         return scan_string(scan, &ignored);
-    case '-': case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9':
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9':
         return scan_number(scan);
     default:
         return scan_word(scan);
@@ -302,7 +312,7 @@ static enum status scan_value(struct scan *scan, char *open)
 
 struct level {
     char bracket;
-    bool empty;        // nothing behind the opening bracket yet
+    bool empty;  // nothing behind the opening bracket yet
     uint32_t object;
 };
 
@@ -336,8 +346,8 @@ static enum status scan_close(struct scan *scan, struct level *levels, size_t *d
 static enum status scan_all(struct scan *scan)
 {
     struct level levels[JSON_SCAN_DEPTH_MAX];
-    size_t depth_max = scan->limits.depth_max < JSON_SCAN_DEPTH_MAX ? scan->limits.depth_max
-                                                                   : JSON_SCAN_DEPTH_MAX;
+    size_t depth_max =
+        scan->limits.depth_max < JSON_SCAN_DEPTH_MAX ? scan->limits.depth_max : JSON_SCAN_DEPTH_MAX;
     size_t depth = 0;
     uint32_t n_objects = 0;
     do {

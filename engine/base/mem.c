@@ -8,8 +8,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-static _Atomic uint64_t fault_at;        // 0 = off, else the count at which to fail
-static _Atomic uint64_t fault_calls;     // allocations since mem_fault_set
+static _Atomic uint64_t fault_at;     // 0 = off, else the count at which to fail
+static _Atomic uint64_t fault_calls;  // allocations since mem_fault_set
 static _Atomic bool fault_stays;
 static _Thread_local unsigned guard_depth;
 
@@ -112,8 +112,8 @@ void *mem_map(size_t bytes)
 {
     if (fault_due() || bytes == 0)
         return NULL;
-    void *memory =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         return NULL;
     madvise(memory, bytes, MADV_HUGEPAGE);  // a refusal only costs speed

@@ -14,9 +14,9 @@
 
 /* NULL when memory is out (or a test asked for it). Contents undefined / zero. */
 void *mem_alloc(size_t bytes) MUST_CHECK;
-void *mem_calloc(size_t count, size_t bytes) MUST_CHECK;                  // checked product
-void *mem_alloc_array(size_t count, size_t bytes) MUST_CHECK;             // checked product
-void *mem_alloc_aligned(size_t bytes) MUST_CHECK;  // 64-byte aligned, zeroed; mem_free
+void *mem_calloc(size_t count, size_t bytes) MUST_CHECK;       // checked product
+void *mem_alloc_array(size_t count, size_t bytes) MUST_CHECK;  // checked product
+void *mem_alloc_aligned(size_t bytes) MUST_CHECK;              // 64-byte aligned, zeroed; mem_free
 void *mem_realloc_array(void *old, size_t count, size_t bytes) MUST_CHECK;
 void mem_free(void *memory);
 char *mem_strdup(const char *text) MUST_CHECK;

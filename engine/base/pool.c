@@ -23,10 +23,10 @@
 
 enum { SPIN_NS = 200000, PAUSES_PER_CLOCK = 64 };
 
-#define GATE_INSIDE 0xffffull      // workers inside
+#define GATE_INSIDE 0xffffull  // workers inside
 #define GATE_CLOSED 0x10000ull
-#define GATE_STOP 0x20000ull       // the pool is going away
-#define GATE_TASK 0x40000ull       // task number, counts up in steps of this
+#define GATE_STOP   0x20000ull  // the pool is going away
+#define GATE_TASK   0x40000ull  // task number, counts up in steps of this
 
 struct slice {
     _Alignas(64) _Atomic size_t next;  // first item not handed out
@@ -34,17 +34,17 @@ struct slice {
 };
 
 struct pool {
-    size_t n_threads;       // including the caller
+    size_t n_threads;  // including the caller
     bool may_spin;
     _Alignas(64) _Atomic uint64_t gate;
-    pool_fn *fn;            // task: written while the gate is closed and empty
+    pool_fn *fn;  // task: written while the gate is closed and empty
     void *context;
     size_t chunk;
-    struct slice *slices;   // [n_threads]
+    struct slice *slices;  // [n_threads]
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     _Atomic size_t n_sleeping;
-    pthread_t *threads;     // [n_threads - 1]
+    pthread_t *threads;  // [n_threads - 1]
     size_t n_started;
 };
 
@@ -66,8 +66,8 @@ static void pool_work(struct pool *pool, size_t worker)
     for (size_t i = 0; i < pool->n_threads; i++) {
         struct slice *slice = &pool->slices[(worker + i) % pool->n_threads];
         for (;;) {
-            size_t first = atomic_fetch_add_explicit(&slice->next, pool->chunk,
-                                                     memory_order_relaxed);
+            size_t first =
+                atomic_fetch_add_explicit(&slice->next, pool->chunk, memory_order_relaxed);
             if (first >= slice->last)
                 break;
             size_t last = first + pool->chunk < slice->last ? first + pool->chunk : slice->last;
@@ -254,7 +254,8 @@ static void read_numbers(const char *path, long long numbers[2])
     fclose(file);
 }
 
-/* Cores of the control group that this process sees as its root (a container's own), 0 = no quota. */
+/* Cores of the control group that this process sees as its root (a container's own), 0 = no
+ * quota. */
 static size_t cgroup_cores(void)
 {
     long long v2[2], quota[2], period[2];

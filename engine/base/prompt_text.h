@@ -1,7 +1,8 @@
 /* Text on its way from the template to the tokenizer, with the provenance of its bytes.
  *
  * Only template text may become special tokens. The template interpreter marks the bytes that came
- * from the request; the tokenizer matches a control token only where all of its bytes are trusted. */
+ * from the request; the tokenizer matches a control token only where all of its bytes are
+ * trusted. */
 #ifndef WICARA_BASE_PROMPT_TEXT_H
 #define WICARA_BASE_PROMPT_TEXT_H
 

@@ -33,8 +33,7 @@ enum status read_exactly(int fd, void *out, size_t n_bytes, uint64_t offset, con
     return OK;
 }
 
-void reader_init_memory(struct reader *reader, const void *memory, size_t bytes,
-                        struct error *err)
+void reader_init_memory(struct reader *reader, const void *memory, size_t bytes, struct error *err)
 {
     *reader = (struct reader){.memory = memory, .fd = -1, .bytes = bytes, .err = err};
 }

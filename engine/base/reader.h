@@ -26,8 +26,7 @@ struct reader {
     bool failed;
 };
 
-void reader_init_memory(struct reader *reader, const void *memory, size_t bytes,
-                        struct error *err);
+void reader_init_memory(struct reader *reader, const void *memory, size_t bytes, struct error *err);
 enum status reader_init_file(struct reader *reader, int fd, uint64_t bytes,
                              struct error *err) MUST_CHECK;
 void reader_release(struct reader *reader);

@@ -44,5 +44,5 @@ uint64_t rng_seed_from_system(void)
     uint64_t seed;
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
         seed = rng_bits((uint64_t)clock_ns(), 0, 0, 0);  // no entropy device: still no constant
-    return seed >> 1;
+    return seed >> 11;
 }

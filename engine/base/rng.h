@@ -12,7 +12,7 @@ uint64_t rng_bits(uint64_t seed, uint32_t choice, uint32_t position, uint32_t dr
 /* Uniform in [0, 1), a multiple of 2^-53. */
 double rng_uniform(uint64_t seed, uint32_t choice, uint32_t position, uint32_t draw);
 
-/* A fresh seed from the operating system; non-negative as int64. */
+/* A fresh seed from the operating system, below 2^53: a JavaScript client can repeat it. */
 uint64_t rng_seed_from_system(void);
 
 #endif

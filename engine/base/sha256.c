@@ -6,8 +6,8 @@
 
 #include <nettle/sha2.h>
 
-void sha256(uint8_t out[SHA256_BYTES], const void *a, size_t a_bytes, const void *b,
-            size_t b_bytes, const void *c, size_t c_bytes)
+void sha256(uint8_t out[SHA256_BYTES], const void *a, size_t a_bytes, const void *b, size_t b_bytes,
+            const void *c, size_t c_bytes)
 {
     struct sha256_ctx context;
     sha256_init(&context);

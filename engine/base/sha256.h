@@ -8,7 +8,7 @@
 enum { SHA256_BYTES = 32 };
 
 /* Digest of up to three spans one after the other (a span may be NULL with 0 bytes). */
-void sha256(uint8_t out[SHA256_BYTES], const void *a, size_t a_bytes, const void *b,
-            size_t b_bytes, const void *c, size_t c_bytes);
+void sha256(uint8_t out[SHA256_BYTES], const void *a, size_t a_bytes, const void *b, size_t b_bytes,
+            const void *c, size_t c_bytes);
 
 #endif

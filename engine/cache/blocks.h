@@ -15,21 +15,21 @@
 
 enum {
     BLOCK_NONE = -1,
-    KV_TENANTS_MAX = 64,           // tenants with an eviction list of their own
-    KV_BLOCKS_MAX = 1 << 24,       // of one group
-    KV_WINDOW_SLACK_TOKENS = 64,   // kept behind a window so that a step can be rolled back
+    KV_TENANTS_MAX = 64,          // tenants with an eviction list of their own
+    KV_BLOCKS_MAX = 1 << 24,      // of one group
+    KV_WINDOW_SLACK_TOKENS = 64,  // kept behind a window so that a step can be rolled back
 };
 
 struct kv_block {
-    int32_t refs;         // sequences whose table names this block
-    uint32_t generation;  // counts the contents given up; a table remembers the one it took
-    bool published;       // in the index of its group
-    uint16_t tenant;      // slot that published it
-    int32_t bucket_next;  // next block with the same bucket, while published
-    int32_t older, newer; // neighbours on the eviction list, while cached
-    uint64_t cached_at;   // kv_cache.clock when it came on the eviction list
-    uint8_t hash[SHA256_BYTES];             // chain hash, while published
-    int32_t tokens[KV_TOKENS_PER_BLOCK];    // the ids behind the hash, while published
+    int32_t refs;                // sequences whose table names this block
+    uint32_t generation;         // counts the contents given up; a table remembers the one it took
+    bool published;              // in the index of its group
+    uint16_t tenant;             // slot that published it
+    int32_t bucket_next;         // next block with the same bucket, while published
+    int32_t older, newer;        // neighbours on the eviction list, while cached
+    uint64_t cached_at;          // kv_cache.clock when it came on the eviction list
+    uint8_t hash[SHA256_BYTES];  // chain hash, while published
+    int32_t tokens[KV_TOKENS_PER_BLOCK];  // the ids behind the hash, while published
 };
 
 /* Cached blocks of one tenant, oldest first. A child block is always older than its parent. */
@@ -41,15 +41,15 @@ struct eviction_list {
 struct kv_pool {
     struct kv_group shape;
     size_t block_bytes;
-    size_t head_halves;      // u16 of K and V of one (layer, kv head)
+    size_t head_halves;  // u16 of K and V of one (layer, kv head)
     size_t n_blocks;
-    size_t bytes;            // of `memory`
-    uint8_t *memory;         // [n_blocks, block_bytes]
-    struct kv_block *blocks; // [n_blocks]
-    int32_t *free_stack;     // [n_blocks], the last one is taken first
+    size_t bytes;             // of `memory`
+    uint8_t *memory;          // [n_blocks, block_bytes]
+    struct kv_block *blocks;  // [n_blocks]
+    int32_t *free_stack;      // [n_blocks], the last one is taken first
     size_t n_free;
-    size_t n_cached;         // sum over the eviction lists
-    int32_t *buckets;        // [n_buckets] heads of the hash index, n_buckets a power of two
+    size_t n_cached;   // sum over the eviction lists
+    int32_t *buckets;  // [n_buckets] heads of the hash index, n_buckets a power of two
     size_t n_buckets;
     struct eviction_list evict[KV_TENANTS_MAX];
 };
@@ -82,13 +82,13 @@ struct sequence {
     struct kv_cache *cache;
     struct sequence *previous, *next;  // list of the cache
     size_t tokens_max;
-    size_t blocks_max;                 // ceil(tokens_max / KV_TOKENS_PER_BLOCK)
-    size_t n_tokens;                   // stored
-    size_t n_published;                // whole blocks already offered to the index
-    size_t n_hashed;                   // entries of `hashes` that are valid
-    uint8_t (*hashes)[SHA256_BYTES];   // [blocks_max] chain hash behind each whole block
-    uint8_t root[SHA256_BYTES];        // hash before the first block: cache root and tenant
-    size_t tenant;                     // slot
+    size_t blocks_max;                // ceil(tokens_max / KV_TOKENS_PER_BLOCK)
+    size_t n_tokens;                  // stored
+    size_t n_published;               // whole blocks already offered to the index
+    size_t n_hashed;                  // entries of `hashes` that are valid
+    uint8_t (*hashes)[SHA256_BYTES];  // [blocks_max] chain hash behind each whole block
+    uint8_t root[SHA256_BYTES];       // hash before the first block: cache root and tenant
+    size_t tenant;                    // slot
     struct sequence_group groups[KV_GROUPS_MAX];
 };
 

@@ -87,9 +87,8 @@ static void pool_release(struct kv_pool *pool)
 }
 
 enum status kv_cache_create(struct kv_cache **out, const struct kv_layout *layout,
-                            const size_t n_blocks[KV_GROUPS_MAX],
-                            const uint8_t root[SHA256_BYTES], bool prefix_cache,
-                            struct error *err)
+                            const size_t n_blocks[KV_GROUPS_MAX], const uint8_t root[SHA256_BYTES],
+                            bool prefix_cache, struct error *err)
 {
     *out = NULL;
     enum status status = layout_check(layout, n_blocks, err);
@@ -155,8 +154,7 @@ uint16_t *kv_cache_k(const struct kv_cache *cache, size_t group, int32_t block, 
 uint16_t *kv_cache_v(const struct kv_cache *cache, size_t group, int32_t block, size_t layer,
                      size_t kv_head)
 {
-    return kv_cache_k(cache, group, block, layer, kv_head) +
-           cache->pools[group].head_halves / 2;
+    return kv_cache_k(cache, group, block, layer, kv_head) + cache->pools[group].head_halves / 2;
 }
 
 /* ---- who holds a block ---- */
@@ -276,8 +274,7 @@ static bool pool_is_sane(const struct kv_cache *cache, size_t group)
         n_cached += block->refs == 0 && block->published;
         if (!block_refs_match(cache, group, (int32_t)b))
             return false;
-        if (block->published &&
-            prefix_find(cache, group, block->hash, block->tokens) != (int32_t)b)
+        if (block->published && prefix_find(cache, group, block->hash, block->tokens) != (int32_t)b)
             return false;
     }
     for (size_t i = 0; i < pool->n_free; i++) {

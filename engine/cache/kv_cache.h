@@ -18,10 +18,10 @@
 enum { KV_GROUPS_MAX = 4, KV_TOKENS_PER_BLOCK = 32 };
 
 struct kv_group {
-    size_t n_layers;    // layers of this group
+    size_t n_layers;  // layers of this group
     size_t n_kv_heads;
     size_t head_dim;
-    size_t window;      // visible tokens, 0 = all
+    size_t window;  // visible tokens, 0 = all
 };
 
 struct kv_layout {
@@ -39,9 +39,8 @@ size_t kv_layout_token_bytes(const struct kv_layout *layout);
 /* n_blocks[g] blocks in group g. `root` seeds the prefix hashes: weights, KV type and layout,
  * numerics class and kernel level, rope settings. Errors: ERR_MEMORY, ERR_INVALID. */
 enum status kv_cache_create(struct kv_cache **out, const struct kv_layout *layout,
-                            const size_t n_blocks[KV_GROUPS_MAX],
-                            const uint8_t root[SHA256_BYTES], bool prefix_cache,
-                            struct error *err) MUST_CHECK;
+                            const size_t n_blocks[KV_GROUPS_MAX], const uint8_t root[SHA256_BYTES],
+                            bool prefix_cache, struct error *err) MUST_CHECK;
 void kv_cache_free(struct kv_cache *cache);
 
 const struct kv_layout *kv_cache_layout(const struct kv_cache *cache);

@@ -52,8 +52,7 @@ static bool hash_taken(const struct kv_pool *pool, const uint8_t hash[SHA256_BYT
 }
 
 void prefix_publish(struct kv_cache *cache, size_t group, int32_t block, size_t tenant,
-                    const uint8_t hash[SHA256_BYTES],
-                    const int32_t tokens[KV_TOKENS_PER_BLOCK])
+                    const uint8_t hash[SHA256_BYTES], const int32_t tokens[KV_TOKENS_PER_BLOCK])
 {
     struct kv_pool *pool = &cache->pools[group];
     struct kv_block *entry = &pool->blocks[block];

@@ -16,8 +16,7 @@ int32_t prefix_find(const struct kv_cache *cache, size_t group, const uint8_t ha
 /* Enters a complete block that a sequence holds. When equal content is there already, that one
  * stays and `block` remains private. */
 void prefix_publish(struct kv_cache *cache, size_t group, int32_t block, size_t tenant,
-                    const uint8_t hash[SHA256_BYTES],
-                    const int32_t tokens[KV_TOKENS_PER_BLOCK]);
+                    const uint8_t hash[SHA256_BYTES], const int32_t tokens[KV_TOKENS_PER_BLOCK]);
 /* Takes a block that is not on an eviction list out of the index. */
 void prefix_unpublish(struct kv_cache *cache, size_t group, int32_t block);
 

@@ -160,8 +160,7 @@ static size_t match_length(struct sequence *s, const int32_t *tokens, size_t n_b
     for (; n < n_blocks_max; n++) {
         hash_chain(s, tokens, n + 1);
         for (size_t g = 0; g < s->cache->layout.n_groups; g++) {
-            if (s->cache->layout.groups[g].window == 0 &&
-                find_block(s, g, n, tokens) == BLOCK_NONE)
+            if (s->cache->layout.groups[g].window == 0 && find_block(s, g, n, tokens) == BLOCK_NONE)
                 return n;
         }
     }
@@ -183,8 +182,8 @@ size_t sequence_match_prefix(struct sequence *s, const int32_t *tokens, size_t n
     while (n_blocks > 0 && !windows_hit(s, n_blocks, tokens))
         n_blocks--;
     for (size_t g = 0; g < cache->layout.n_groups; g++) {
-        size_t first = window_first_block(cache->layout.groups[g].window,
-                                          n_blocks * KV_TOKENS_PER_BLOCK);
+        size_t first =
+            window_first_block(cache->layout.groups[g].window, n_blocks * KV_TOKENS_PER_BLOCK);
         for (size_t i = 0; i < n_blocks; i++) {
             int32_t block = i < first ? BLOCK_NONE : find_block(s, g, i, tokens);
             if (block != BLOCK_NONE)
@@ -247,8 +246,7 @@ enum status sequence_reserve(struct sequence *s, size_t n_tokens, struct error *
         size_t n_needed = sequence_blocks_needed(s, g, n_tokens);
         if (n_needed > pool_available(&cache->pools[g]))
             return error_set(err, ERR_BUSY, "KV cache is full: %zu blocks needed, %zu of %zu left",
-                             n_needed, pool_available(&cache->pools[g]),
-                             cache->pools[g].n_blocks);
+                             n_needed, pool_available(&cache->pools[g]), cache->pools[g].n_blocks);
     }
     for (size_t g = 0; g < cache->layout.n_groups; g++) {
         own_fill_block(s, g);

@@ -2,15 +2,15 @@
  * whichever unit adds them up and the float formula is the same.
  *
  * One tile instruction multiplies 16 activation rows by a panel of 16 output rows over a block of
- * 32 columns; what is left is the float formula on the 256 sums. On Sapphire Rapids, measured:
- * multiply and store take 5 ns each whatever the number of rows and overlap if a tile is stored 3
- * multiplies later (9 ns a block with its loads instead of 14); the formula takes 11 ns, twice as
- * long within some 130 cycles of any tile instruction, which halve the rate of 512-bit floats. So a
- * tile is done in two phases over a slice of K: all sums into L1, then the formula with 16 sums in
- * registers: 21 ns where vpdpbusd needs 36 to 40. Interleaving the phases: 34.
+ * 32 columns; what is left is the float formula on the 256 sums. Measured on a Sapphire Rapids
+ * class core: multiply and store take 5 ns each whatever the number of rows and overlap if a tile
+ * is stored 3 multiplies later (9 ns a block with its loads instead of 14); the formula takes 11 ns,
+ * and twice as long within some 130 cycles of any tile instruction, which halve the rate of 512-bit
+ * floats. So a tile is done in two phases over a slice of K: all sums into L1, then the formula with
+ * 16 sums in registers: 21 ns where vpdpbusd needs 36 to 40. Interleaving the phases took 34.
  *
  * Weights are expanded to signed bytes once for a group of rows, activations copied once for all
- * panels (rows of 4 KiB would fall into one set of L1). Small batches go to gemm_avx512.c. Tile
+ * panels (rows 4 KiB apart would fall into one set of L1). Small batches go to gemm_avx512.c. Tile
  * instructions are written as asm: the compiler's macros do not tell it that they read memory. */
 #include <string.h>
 
@@ -19,7 +19,7 @@
 #include "engine/kernels/pack.h"
 
 enum {
-    AMX_ROWS_MIN = 9,    // below, vpdpbusd straight from the packed nibbles is faster
+    AMX_ROWS_MIN = 20,   // below, vpdpbusd straight from the packed nibbles is as fast
     AMX_TILE_ROWS = 16,
     AMX_GROUP_ROWS = 48,
     AMX_SLICE_BLOCKS = 12,  // of K: 12 KiB of sums, 6 of expanded quants; 20 spill out of L1

@@ -24,6 +24,7 @@ enum {
     ROWS_BYTES = 768 * 1024,   // of quantised activations that stay in L2 beside the run
     ITEM_BYTES = 32 * 1024,    // weights worth a grab from the pool: about 2 us of streaming
     EDGE_ROWS = 64,            // of the tile for a partial last panel
+    MANY_ROWS = 20,            // rows from which a run pays for preparing all of them
 };
 
 struct matmul_task {
@@ -171,6 +172,9 @@ void matmul_many(const struct kernels *kernels, struct pool *pool, const struct 
     /* Rows cost arithmetic where bytes cost bandwidth: from about 4 rows on it dominates. */
     size_t panel_cost = bytes / n_panels * (1 + x->n_rows / 4);
     size_t grain = ITEM_BYTES / (panel_cost ? panel_cost : 1);
+    size_t share = n_panels / (3 * pool_threads(pool));
+    if (x->n_rows >= MANY_ROWS && grain < share)
+        grain = share;
     pool_run(pool, n_panels, grain > 0 ? grain : 1, matmul_worker, &task);
 }
 

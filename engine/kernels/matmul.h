@@ -1,6 +1,7 @@
 /* Products of weights and activations over all rows of a step; the only user of OpenBLAS.
  *
- *   y [n_rows, y_stride] f32, columns [0, weight->n_rows) overwritten
+ *   y [n_rows, y_stride] f32, columns [0, weight->n_rows) overwritten; best with rows 64-byte
+ *     aligned, or two threads share a line of each row at the edge of their panels
  *
  * Work is dealt out over panels. Bits do not depend on n_rows, on the row's place in the batch or
  * on the threads. F32 weights run through OpenBLAS (gemm_f32_blas) on hosts whose best level is

@@ -9,11 +9,11 @@
 enum presence { ABSENT, OPTIONAL, REQUIRED };
 
 struct arch {
-    const char *name;         // general.architecture
-    bool rope_neox;           // rope pairs (i, i + n_rot / 2), else (2i, 2i + 1)
-    bool qk_norm;             // rms norm of each q and k head before rope
+    const char *name;  // general.architecture
+    bool rope_neox;    // rope pairs (i, i + n_rot / 2), else (2i, 2i + 1)
+    bool qk_norm;      // rms norm of each q and k head before rope
     enum presence qkv_bias;
-    enum presence other_bias; // attention output, gate, up, down
+    enum presence other_bias;  // attention output, gate, up, down
 };
 
 /* NULL when the family is not supported. */

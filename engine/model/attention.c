@@ -66,8 +66,8 @@ static size_t lay_out(struct attention *a, uint8_t *memory)
     return from.overflow ? 0 : from.used;
 }
 
-static struct attention sizes(const struct attention_shape *shape, size_t rows_max,
-                              size_t ctx_size, size_t n_workers)
+static struct attention sizes(const struct attention_shape *shape, size_t rows_max, size_t ctx_size,
+                              size_t n_workers)
 {
     struct attention a = {.shape = *shape, .rows_max = rows_max, .n_workers = n_workers};
     size_t gqa = shape->n_heads / shape->n_kv_heads;
@@ -121,8 +121,8 @@ void attention_plan_begin(struct attention *a)
     a->n_units = a->n_items = a->n_states = a->n_state_rows = 0;
 }
 
-void attention_plan_run(struct attention *a, const int32_t *blocks, size_t first_row,
-                        size_t n_rows, int32_t position)
+void attention_plan_run(struct attention *a, const int32_t *blocks, size_t first_row, size_t n_rows,
+                        int32_t position)
 {
     size_t unit_rows = a->stack_max / (a->shape.n_heads / a->shape.n_kv_heads);
     for (size_t done = 0; done < n_rows; done += unit_rows) {
@@ -170,8 +170,8 @@ void attention_plan_end(struct attention *a, size_t n_threads)
             size_t step = unit->first_state == STATE_NONE ? unit->n_splits : 1;
             for (size_t split = 0; split < unit->n_splits; split += step) {
                 assert(a->n_items < a->items_max);
-                a->items[a->n_items++] = (struct attention_item){
-                    (uint32_t)u, (uint32_t)kv_head, (uint32_t)split, (uint32_t)step};
+                a->items[a->n_items++] = (struct attention_item){(uint32_t)u, (uint32_t)kv_head,
+                                                                 (uint32_t)split, (uint32_t)step};
             }
         }
     }
@@ -259,12 +259,11 @@ static void run_item(const struct run *run, const struct attention_item *item,
         worker->q[r] = run->call->q + (unit->first_row + r / gqa) * run->call->q_stride +
                        (item->kv_head * gqa + r % gqa) * head_dim;
     if (unit->first_state != STATE_NONE) {
-        size_t first = unit->first_state +
-                       (item->kv_head * unit->n_splits + item->first_split) * n_stack;
-        struct attention_states states = {.m = a->states.m + first, .l = a->states.l + first,
-                                          .o = a->states.o + first};
-        run_split(run, unit, item->kv_head, unit->first_split + item->first_split, worker,
-                  &states);
+        size_t first =
+            unit->first_state + (item->kv_head * unit->n_splits + item->first_split) * n_stack;
+        struct attention_states states = {
+            .m = a->states.m + first, .l = a->states.l + first, .o = a->states.o + first};
+        run_split(run, unit, item->kv_head, unit->first_split + item->first_split, worker, &states);
         return;
     }
     struct attention_states *split = &worker->split, *total = &worker->total;
@@ -299,9 +298,8 @@ static void merge_head(const struct run *run, const struct attention_unit *unit,
     const struct attention_states *total = &worker->total;
     states_reset(total, 1, a->shape.head_dim);
     for (size_t s = 0; s < unit->n_splits; s++) {
-        size_t state = unit->first_state +
-                       (head / gqa * unit->n_splits + s) * unit->n_rows * gqa + row * gqa +
-                       head % gqa;
+        size_t state = unit->first_state + (head / gqa * unit->n_splits + s) * unit->n_rows * gqa +
+                       row * gqa + head % gqa;
         attention_merge(&total->m[0], &total->l[0], total->o[0], a->states.m[state],
                         a->states.l[state], a->states.o[state], a->shape.head_dim);
     }

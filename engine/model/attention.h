@@ -25,10 +25,10 @@ struct attention_unit {
     const int32_t *blocks;  // block table of the sequence
     size_t first_row;       // in the step
     size_t n_rows;
-    int32_t position;       // of the first row; the others follow
-    size_t first_split;     // splits [first_split, first_split + n_splits) hold visible tokens
+    int32_t position;    // of the first row; the others follow
+    size_t first_split;  // splits [first_split, first_split + n_splits) hold visible tokens
     size_t n_splits;
-    size_t first_state;     // in `states`, or STATE_NONE when one item does all splits
+    size_t first_state;  // in `states`, or STATE_NONE when one item does all splits
 };
 
 /* The task of one worker: one kv head of a unit, all of its splits or one. */
@@ -49,9 +49,9 @@ struct attention_states {
 
 /* One worker's stack. */
 struct attention_worker {
-    const float **q;      // [stack_max] pointers to [head_dim]
-    int32_t *n_visible;   // [stack_max]
-    int32_t *n_first;     // [stack_max]
+    const float **q;                // [stack_max] pointers to [head_dim]
+    int32_t *n_visible;             // [stack_max]
+    int32_t *n_first;               // [stack_max]
     struct attention_states split;  // [stack_max] of the running split
     struct attention_states total;  // [stack_max] merged so far
 };
@@ -59,7 +59,7 @@ struct attention_worker {
 struct attention {
     struct attention_shape shape;
     size_t rows_max;
-    size_t stack_max;    // query rows of one item
+    size_t stack_max;  // query rows of one item
     size_t n_workers;
     size_t states_max;
     size_t items_max;

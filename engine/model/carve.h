@@ -10,7 +10,7 @@
 struct carve {
     uint8_t *memory;  // NULL: only count
     size_t used;
-    bool overflow;    // a size did not fit; pointers are NULL from there on
+    bool overflow;  // a size did not fit; pointers are NULL from there on
 };
 
 /* The next piece of count * bytes, 64-byte aligned. */

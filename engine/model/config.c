@@ -26,8 +26,8 @@ static enum status require(const struct keys *keys, const char *suffix, uint64_t
 {
     char key[KEY_BYTES];
     uint64_t value;
-    enum status status = model_file_require_u64(keys->file, key_of(keys, suffix, key), min, max,
-                                                &value, keys->err);
+    enum status status =
+        model_file_require_u64(keys->file, key_of(keys, suffix, key), min, max, &value, keys->err);
     if (status == OK)
         *out = (size_t)value;
     return status;
@@ -54,8 +54,7 @@ static enum status accept_f64(const struct keys *keys, const char *suffix, doubl
     if (!model_file_f64(keys->file, key, &value))
         return error_set(keys->err, ERR_FORMAT, "'%s' is not a number", key);
     if (!(value >= min && value <= max))  // false for NaN too
-        return error_set(keys->err, ERR_FORMAT, "'%s' is %g, allowed %g..%g", key, value, min,
-                         max);
+        return error_set(keys->err, ERR_FORMAT, "'%s' is %g, allowed %g..%g", key, value, min, max);
     *out = value;
     return OK;
 }
@@ -137,8 +136,8 @@ static enum status read_rope_scaling(struct rope_config *rope, const struct keys
     rope->scaling = linear ? ROPE_LINEAR : ROPE_YARN;
     if (linear)
         return OK;
-    status = accept_f64(keys, "rope.scaling.original_context_length", 1, CTX_MAX,
-                        &rope->original_ctx);
+    status =
+        accept_f64(keys, "rope.scaling.original_context_length", 1, CTX_MAX, &rope->original_ctx);
     if (status == OK)
         status = accept_f64(keys, "rope.scaling.attn_factor", 1e-3, 1e3, &rope->attention_factor);
     if (status == OK)

@@ -13,17 +13,17 @@
 
 enum {
     LAYERS_MAX = 1024,
-    EMBD_MAX = 1 << 18,   // also of the feed-forward width times four
+    EMBD_MAX = 1 << 18,  // also of the feed-forward width times four
     HEADS_MAX = 1 << 12,
     HEAD_DIM_MAX = 1 << 10,
     VOCAB_MAX = 1 << 22,
-    CTX_MAX = 1 << 24,    // positions; with ROPE_DIVISOR_MIN the angles stay below 2^27
+    CTX_MAX = 1 << 24,  // positions; with ROPE_DIVISOR_MIN the angles stay below 2^27
 };
 
 enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN };
 
 struct rope_config {
-    size_t n_rot;             // leading dimensions of a head that are rotated, even
+    size_t n_rot;  // leading dimensions of a head that are rotated, even
     double base;
     enum rope_scaling scaling;
     double factor;            // >= 1 context extension, 1 when plain
@@ -38,12 +38,12 @@ struct model_config {
     size_t n_embd;
     size_t n_ff;
     size_t n_heads;
-    size_t n_kv_heads;       // divides n_heads
-    size_t head_dim;         // of q, k and v, a multiple of 16
+    size_t n_kv_heads;  // divides n_heads
+    size_t head_dim;    // of q, k and v, a multiple of 16
     size_t n_vocab;
     size_t ctx_train;
     float rms_epsilon;
-    float attention_scale;   // of q before the scores
+    float attention_scale;  // of q before the scores
     struct rope_config rope;
 };
 

@@ -57,8 +57,7 @@ static void each_row(const struct forward *f, size_t n_rows, size_t n_floats, ro
     if (n_rows == 1 || n_rows * n_floats <= ROW_PASS_INLINE_FLOATS)
         row_pass_slice(&pass, 0, n_rows, 0);
     else
-        pool_run(f->pool, n_rows, 1 + ROW_PASS_INLINE_FLOATS / 4 / n_floats, row_pass_slice,
-                 &pass);
+        pool_run(f->pool, n_rows, 1 + ROW_PASS_INLINE_FLOATS / 4 / n_floats, row_pass_slice, &pass);
 }
 
 /* Input of the next products: f32 rows in scratch.input, and quantised when a consumer is. */
@@ -76,9 +75,8 @@ static void quantize_input(const struct forward *f, const struct activations *x,
     if (!x->q8.q)
         return;
     size_t n_blocks = x->n_cols / ACT_BLOCK;
-    f->model->kernels->quantize_q8(x->f32 + row * x->n_cols, x->n_cols,
-                                   x->q8.q + row * x->n_cols, x->q8.d + row * n_blocks,
-                                   x->q8.sum + row * n_blocks);
+    f->model->kernels->quantize_q8(x->f32 + row * x->n_cols, x->n_cols, x->q8.q + row * x->n_cols,
+                                   x->q8.d + row * n_blocks, x->q8.sum + row * n_blocks);
 }
 
 static void embed_row(const struct forward *f, const void *arguments, size_t row)
@@ -98,7 +96,7 @@ static void embed_row(const struct forward *f, const void *arguments, size_t row
 /* x += y (the block before, with its bias), then input = norm(x). */
 struct norm_pass {
     bool add;
-    const float *bias;       // of y, or NULL
+    const float *bias;  // of y, or NULL
     const float *weight;
     const uint32_t *source;  // step row of each row of the pass, or NULL for all rows
     struct activations to;
@@ -250,8 +248,8 @@ static void attention_block(const struct forward *f, size_t n_layer)
     const struct layer_weights *layer = &model->weights.layers[n_layer];
     const struct scratch *s = &model->scratch;
     size_t n_q = model->config.n_heads * model->config.head_dim;
-    bool q8 = weight_needs_q8(&layer->q) || weight_needs_q8(&layer->k) ||
-              weight_needs_q8(&layer->v);
+    bool q8 =
+        weight_needs_q8(&layer->q) || weight_needs_q8(&layer->k) || weight_needs_q8(&layer->v);
     const struct layer_weights *before = n_layer ? layer - 1 : NULL;
     struct norm_pass norm = {.add = before != NULL,
                              .bias = before ? before->down_bias : NULL,
@@ -324,8 +322,8 @@ static void output_block(const struct forward *f)
 enum status model_forward(struct model *model, struct pool *pool, const struct kv_cache *cache,
                           const struct step *step)
 {
-    struct forward f = {.model = model, .pool = pool, .cache = cache, .step = step,
-                        .n_rows = step->n_rows};
+    struct forward f = {
+        .model = model, .pool = pool, .cache = cache, .step = step, .n_rows = step->n_rows};
     assert(pool_threads(pool) <= model->n_workers);
     enum status status = OK;
     mem_guard_enter();

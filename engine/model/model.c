@@ -57,17 +57,14 @@ static bool scratch_lay_out(struct scratch *s, const struct model *model, uint8_
 static enum status scratch_init(struct model *model, struct error *err)
 {
     const struct model_config *config = &model->config;
-    struct attention_shape shape = {.n_heads = config->n_heads,
-                                    .n_kv_heads = config->n_kv_heads,
-                                    .head_dim = config->head_dim};
+    struct attention_shape shape = {
+        .n_heads = config->n_heads, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim};
     struct scratch *s = &model->scratch;
     if (!scratch_lay_out(s, model, NULL))
         return error_set(err, ERR_LIMIT, "steps of %zu rows are too large", model->rows_max);
-    size_t attention = attention_bytes(&shape, model->rows_max, model->ctx_size,
-                                       model->n_workers);
+    size_t attention = attention_bytes(&shape, model->rows_max, model->ctx_size, model->n_workers);
     if (attention == 0)
-        return error_set(err, ERR_LIMIT, "a context of %zu tokens is too large",
-                         model->ctx_size);
+        return error_set(err, ERR_LIMIT, "a context of %zu tokens is too large", model->ctx_size);
     size_t bytes = s->bytes + attention;
     if (model->account) {
         enum status status = account_reserve(model->account, ACCOUNT_SCRATCH, bytes, err);
@@ -76,19 +73,16 @@ static enum status scratch_init(struct model *model, struct error *err)
     }
     model->account_bytes = bytes;
     s->memory = mem_map(s->bytes);
-    if (!s->memory ||
-        !attention_init(&model->attention, &shape, model->rows_max, model->ctx_size,
-                        model->n_workers))
-        return error_set(err, ERR_MEMORY, "no memory for the scratch of %zu rows",
-                         model->rows_max);
+    if (!s->memory || !attention_init(&model->attention, &shape, model->rows_max, model->ctx_size,
+                                      model->n_workers))
+        return error_set(err, ERR_MEMORY, "no memory for the scratch of %zu rows", model->rows_max);
     scratch_lay_out(s, model, s->memory);
     return OK;
 }
 
 /* ---- info and digest ---- */
 
-static enum status copy_name(struct model *model, const struct model_file *file,
-                             struct error *err)
+static enum status copy_name(struct model *model, const struct model_file *file, struct error *err)
 {
     struct text_view name = {"", 0};
     model_file_text(file, "general.name", &name);
@@ -130,9 +124,8 @@ static void fill_digest(struct model *model)
                      config->n_heads, config->n_kv_heads, config->head_dim, config->n_vocab,
                      (double)config->rms_epsilon, (double)config->attention_scale,
                      config->rope.n_rot, (int)config->rope.scaling, config->rope.base,
-                     config->rope.factor, config->rope.original_ctx,
-                     config->rope.attention_factor, config->rope.beta_fast,
-                     config->rope.beta_slow);
+                     config->rope.factor, config->rope.original_ctx, config->rope.attention_factor,
+                     config->rope.beta_fast, config->rope.beta_slow);
     assert(n > 0 && (size_t)n < sizeof text);
     sha256(model->digest, text, (size_t)n, model->weights.digest, SHA256_BYTES, NULL, 0);
 }
@@ -164,8 +157,8 @@ static enum status init_rope(struct model *model, struct error *err)
     return OK;
 }
 
-static enum status open_steps(struct model *model, const struct model_file *file,
-                              struct pool *pool, struct error *err)
+static enum status open_steps(struct model *model, const struct model_file *file, struct pool *pool,
+                              struct error *err)
 {
     const struct model_config *config = &model->config;
     enum status status = model_config_read(&model->config, file, err);

@@ -24,9 +24,9 @@ struct model;
 
 struct model_options {
     const struct kernels *kernels;
-    size_t rows_max;      // most rows in a step
-    size_t outputs_max;   // most rows with logits in a step
-    size_t ctx_size;      // tokens of one sequence (rope tables), 0 = the file's training context
+    size_t rows_max;     // most rows in a step
+    size_t outputs_max;  // most rows with logits in a step
+    size_t ctx_size;     // tokens of one sequence (rope tables), 0 = the file's training context
     struct account *account;
 };
 
@@ -39,13 +39,13 @@ enum status model_open(struct model **out, const struct model_file *file,
 void model_close(struct model *model);
 
 struct model_info {
-    const char *architecture;   // "llama"
-    const char *name;           // general.name or ""
+    const char *architecture;  // "llama"
+    const char *name;          // general.name or ""
     size_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_vocab;
-    size_t ctx_train;           // the file's context_length
-    size_t ctx_size;            // positions that forward accepts
+    size_t ctx_train;  // the file's context_length
+    size_t ctx_size;   // positions that forward accepts
     uint64_t n_parameters;
-    size_t weight_bytes;        // packed
+    size_t weight_bytes;  // packed
     size_t scratch_bytes;
 };
 const struct model_info *model_info(const struct model *model);
@@ -71,10 +71,10 @@ struct step_row {
  * positions are reserved; positions below the sequence's first row are stored. */
 struct step {
     const struct step_row *rows;
-    size_t n_rows;                         // <= rows_max
+    size_t n_rows;  // <= rows_max
     const struct sequence *const *sequences;
     size_t n_sequences;
-    float *logits;                         // [rows with ROW_LOGITS, n_vocab] f32, in row order
+    float *logits;  // [rows with ROW_LOGITS, n_vocab] f32, in row order
     /* Asked between layers by worker 0: true = nobody wants this step any more. May be NULL. */
     bool (*abandoned)(void *context);
     void *context;

@@ -10,14 +10,14 @@
 
 /* Buffers of one step, R = rows_max rows. Strides of product outputs are multiples of 16. */
 struct scratch {
-    float *x;             // [R, n_embd] residual stream
-    float *y;             // [R, y_stride] output of the attention or feed-forward block
-    float *wide;          // [R, qkv_stride] q | k | v, then [R, ff_stride] gate | up
-    float *input;         // [R, input_cols] input of the next product, f32
-    struct q8_rows q8;    // the same quantised, R rows of up to input_cols; n_cols set by the user
-    float *cos_sin;       // [R, n_rot] rope angles of each row
-    int32_t *row_block;   // [R] KV block of each row's position
-    uint32_t *output_row; // [R] step rows that have logits, in order
+    float *x;              // [R, n_embd] residual stream
+    float *y;              // [R, y_stride] output of the attention or feed-forward block
+    float *wide;           // [R, qkv_stride] q | k | v, then [R, ff_stride] gate | up
+    float *input;          // [R, input_cols] input of the next product, f32
+    struct q8_rows q8;     // the same quantised, R rows of up to input_cols; n_cols set by the user
+    float *cos_sin;        // [R, n_rot] rope angles of each row
+    int32_t *row_block;    // [R] KV block of each row's position
+    uint32_t *output_row;  // [R] step rows that have logits, in order
     size_t y_stride;
     size_t qkv_stride, k_offset, v_offset;  // floats
     size_t ff_stride, up_offset;            // floats
@@ -33,16 +33,16 @@ struct model {
     struct kv_layout kv_layout;
     struct model_info info;
     const struct kernels *kernels;
-    struct account *account;     // holds account_bytes of ACCOUNT_SCRATCH, or NULL
+    struct account *account;  // holds account_bytes of ACCOUNT_SCRATCH, or NULL
     size_t account_bytes;
     size_t rows_max;
     size_t outputs_max;
     size_t ctx_size;
-    size_t n_workers;            // most threads of a pool that forward may be given
+    size_t n_workers;  // most threads of a pool that forward may be given
     struct scratch scratch;
     struct attention attention;
-    char *name;                  // info.name
-    float *frequencies;          // rope.frequencies
+    char *name;          // info.name
+    float *frequencies;  // rope.frequencies
     uint8_t digest[SHA256_BYTES];
 };
 

@@ -23,10 +23,18 @@ void rope_sin_cos(double x, double *sin_x, double *cos_x)
     double r = ((x - n * HALF_PI_1) - n * HALF_PI_2) - n * HALF_PI_3;
     double z = r * r;
     double sin_r = 0, cos_r = 0;
-    static const double SIN[] = {1.0, -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880,
-                                 -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000};
-    static const double COS[] = {1.0, -1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800,
-                                 1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000};
+    static const double SIN[] = {
+        1.0,          -1.0 / 6,        1.0 / 120,        -1.0 / 5040,
+        1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000};
+    static const double COS[] = {1.0,
+                                 -1.0 / 2,
+                                 1.0 / 24,
+                                 -1.0 / 720,
+                                 1.0 / 40320,
+                                 -1.0 / 3628800,
+                                 1.0 / 479001600,
+                                 -1.0 / 87178291200,
+                                 1.0 / 20922789888000};
     for (size_t i = sizeof SIN / sizeof *SIN; i-- > 0;)
         sin_r = sin_r * z + SIN[i];
     for (size_t i = sizeof COS / sizeof *COS; i-- > 0;)

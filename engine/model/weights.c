@@ -33,7 +33,7 @@ struct rule {
     enum extent rows;  // NOTHING: a vector of `columns`
     enum extent columns;
     enum need need;
-    size_t slot;       // offset of the struct weight or const float * that it fills
+    size_t slot;  // offset of the struct weight or const float * that it fills
 };
 
 #define LAYER(field) offsetof(struct layer_weights, field)
@@ -114,14 +114,14 @@ static enum presence presence_of(const struct arch *arch, enum need need)
 /* One tensor on its way into the mapping. */
 struct source {
     const struct tensor_info *tensor;
-    void *slot;            // struct weight * or const float **
+    void *slot;  // struct weight * or const float **
     bool is_matrix;
     size_t n_rows, n_columns;
-    size_t offset;         // in the mapping
-    size_t first_panel;    // number of its first panel among all panels
-    size_t n_panels;       // 0 for a vector
-    size_t panel_bytes;    // packed
-    size_t row_bytes;      // as stored
+    size_t offset;       // in the mapping
+    size_t first_panel;  // number of its first panel among all panels
+    size_t n_panels;     // 0 for a vector
+    size_t panel_bytes;  // packed
+    size_t row_bytes;    // as stored
 };
 
 struct plan {
@@ -295,10 +295,10 @@ static uint64_t fingerprint(const uint8_t *bytes, size_t n_bytes)
 struct loader {
     const struct plan *plan;
     uint8_t *memory;
-    uint8_t *staging;         // [workers, staging_bytes]
+    uint8_t *staging;  // [workers, staging_bytes]
     size_t staging_bytes;
-    uint64_t *fingerprints;   // [plan->n_panels]
-    struct error *errors;     // [workers]
+    uint64_t *fingerprints;  // [plan->n_panels]
+    struct error *errors;    // [workers]
     atomic_bool failed;
 };
 
@@ -349,8 +349,7 @@ static void load_panels(void *context, size_t first, size_t last, size_t worker)
         n_rows = n_rows < n * PANEL_ROWS ? n_rows : n * PANEL_ROWS;
         if (model_file_read(loader->plan->file, source->tensor,
                             (uint64_t)panel * PANEL_ROWS * source->row_bytes,
-                            n_rows * source->row_bytes, staging,
-                            &loader->errors[worker]) != OK) {
+                            n_rows * source->row_bytes, staging, &loader->errors[worker]) != OK) {
             atomic_store(&loader->failed, true);
             return;
         }
@@ -405,8 +404,8 @@ static void digest_tensor(uint8_t digest[SHA256_BYTES], const struct source *sou
            n_fingerprints * sizeof *fingerprints);
 }
 
-static enum status load_all(struct loader *loader, struct model_weights *weights,
-                            struct pool *pool, struct error *err)
+static enum status load_all(struct loader *loader, struct model_weights *weights, struct pool *pool,
+                            struct error *err)
 {
     const struct plan *plan = loader->plan;
     enum { PANELS_AT_ONCE = 32 };  // a slice of some hundred kilobytes
@@ -438,8 +437,8 @@ static enum status read_and_pack(struct model_weights *weights, const struct pla
                                  struct pool *pool, struct error *err)
 {
     size_t n_workers = pool_threads(pool), staging_total;
-    struct loader loader = {.plan = plan, .memory = weights->memory,
-                            .staging_bytes = STAGING_BYTES};
+    struct loader loader = {
+        .plan = plan, .memory = weights->memory, .staging_bytes = STAGING_BYTES};
     for (size_t s = 0; s < plan->n_sources; s++) {
         size_t panel = PANEL_ROWS * plan->sources[s].row_bytes;
         if (plan->sources[s].is_matrix && panel > loader.staging_bytes)
@@ -481,8 +480,7 @@ enum status weights_load(struct model_weights *out, const struct model_file *fil
     *out = (struct model_weights){.n_layers = config->n_layers};
     struct plan plan = {.file = file, .config = config};
     out->layers = mem_calloc(config->n_layers, sizeof *out->layers);
-    plan.sources =
-        mem_calloc(MODEL_RULES + config->n_layers * LAYER_RULES, sizeof *plan.sources);
+    plan.sources = mem_calloc(MODEL_RULES + config->n_layers * LAYER_RULES, sizeof *plan.sources);
     enum status status = OK;
     if (!out->layers || !plan.sources)
         status = error_set(err, ERR_MEMORY, "no memory for the table of weights");

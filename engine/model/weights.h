@@ -46,9 +46,9 @@ struct model_weights {
     struct layer_weights *layers;  // [n_layers]
     size_t n_layers;
 
-    void *memory;                  // the one mapping
+    void *memory;  // the one mapping
     size_t bytes;
-    struct account *account;       // holds `bytes` of ACCOUNT_WEIGHTS, or NULL
+    struct account *account;  // holds `bytes` of ACCOUNT_WEIGHTS, or NULL
     uint64_t n_parameters;
     bool has_f32;                  // some matrix is F32 (its product may run through OpenBLAS)
     uint8_t digest[SHA256_BYTES];  // of the tensor table and all contents

@@ -36,16 +36,16 @@ struct sampler {
     struct sampling_params params;
     uint32_t choice;
     size_t n_vocab;
-    struct logit_bias *bias;   // copy of params.logit_bias, ids checked
-    bool penalises;            // any penalty is on; else the four arrays below are NULL
-    uint32_t *n_generated;     // [n_vocab] how often each token was generated
-    uint8_t *is_seen;          // [n_vocab] in the prompt or generated
-    int32_t *seen;             // [n_vocab] distinct tokens seen, in order; n_seen are in use
+    struct logit_bias *bias;  // copy of params.logit_bias, ids checked
+    bool penalises;           // any penalty is on; else the four arrays below are NULL
+    uint32_t *n_generated;    // [n_vocab] how often each token was generated
+    uint8_t *is_seen;         // [n_vocab] in the prompt or generated
+    int32_t *seen;            // [n_vocab] distinct tokens seen, in order; n_seen are in use
     size_t n_seen;
-    struct undo *undo;         // [n_bias + n_vocab when penalises]
+    struct undo *undo;  // [n_bias + n_vocab when penalises]
     size_t n_undo;
-    rank_key *keys;            // [2 * CANDIDATES] candidates, best first, and scratch
-    rank_key *all_keys;        // [2 * n_vocab] for a full ordering, made when first needed
+    rank_key *keys;      // [2 * CANDIDATES] candidates, best first, and scratch
+    rank_key *all_keys;  // [2 * n_vocab] for a full ordering, made when first needed
 };
 
 static enum status check_bias(const struct sampling_params *params, size_t n_vocab,
@@ -80,8 +80,8 @@ static bool allocate(struct sampler *s)
     return s->n_generated != NULL && s->is_seen != NULL && s->seen != NULL;
 }
 
-enum status sampler_create(struct sampler **out, size_t n_vocab, const struct sampling_params *params,
-                           uint32_t choice, struct error *err)
+enum status sampler_create(struct sampler **out, size_t n_vocab,
+                           const struct sampling_params *params, uint32_t choice, struct error *err)
 {
     assert(n_vocab > 0);
     *out = NULL;
@@ -280,7 +280,8 @@ static enum status draw_random(struct sampler *s, struct weights *w, uint32_t po
     }
     enum status status = OK;
     if (top_k > 0 && top_k <= TOP_K_HEAP_MAX)
-        c = (struct candidates){s->keys, scan_top(w->logits, s->n_vocab, (size_t)top_k, s->keys), 0};
+        c = (struct candidates){s->keys, scan_top(w->logits, s->n_vocab, (size_t)top_k, s->keys),
+                                0};
     else
         status = order_all(s, w->logits, &c, err);
     if (status != OK)

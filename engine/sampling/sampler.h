@@ -33,7 +33,7 @@ struct sampling_params {
     uint64_t seed;
     const struct logit_bias *logit_bias;
     size_t n_logit_bias;
-    int32_t top_logprobs;      // -1 = no log-probabilities, else 0..TOP_LOGPROBS_MAX alternatives
+    int32_t top_logprobs;  // -1 = no log-probabilities, else 0..TOP_LOGPROBS_MAX alternatives
 };
 
 struct token_logprob {
@@ -43,8 +43,8 @@ struct token_logprob {
 
 struct sample {
     int32_t token;
-    float logprob;                                   // of `token`, when asked
-    struct token_logprob top[TOP_LOGPROBS_MAX];      // descending, ties: lowest id first
+    float logprob;                               // of `token`, when asked
+    struct token_logprob top[TOP_LOGPROBS_MAX];  // descending, ties: lowest id first
     size_t n_top;
 };
 
@@ -52,13 +52,15 @@ struct sampler;
 
 /* Copies params. prompt tokens count for repetition_penalty (as in vLLM), generated tokens for all
  * three penalties. tokens_max: most tokens it will be told of. */
-enum status sampler_create(struct sampler **out, size_t n_vocab, const struct sampling_params *params,
-                           uint32_t choice, struct error *err) MUST_CHECK;
+enum status sampler_create(struct sampler **out, size_t n_vocab,
+                           const struct sampling_params *params, uint32_t choice,
+                           struct error *err) MUST_CHECK;
 void sampler_free(struct sampler *sampler);
 
 void sampler_accept_prompt(struct sampler *sampler, const int32_t *tokens, size_t n_tokens);
 /* position = number of tokens before the one that is drawn. `logits` [n_vocab] is scratch after the
- * call. ERR_INTERNAL when the logits hold a NaN or nothing but -inf. Thread-safe across samplers. */
+ * call. ERR_INTERNAL when the logits hold a NaN or nothing but -inf. Thread-safe across
+ * samplers. */
 enum status sampler_draw(struct sampler *sampler, float *logits, uint32_t position,
                          struct sample *out, struct error *err) MUST_CHECK;
 void sampler_accept(struct sampler *sampler, int32_t token);

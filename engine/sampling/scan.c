@@ -30,7 +30,7 @@ enum { LANES = 16, WIDTH = 8, SUM_BLOCK = 64 * LANES, GATHER_BLOCK = 64, SORT_FE
 #define INLINE static inline __attribute__((always_inline))
 
 #ifdef __x86_64__
-#define AVX2 __attribute__((target("avx2")))
+#define AVX2     __attribute__((target("avx2")))
 #define HAS_AVX2 __builtin_cpu_supports("avx2")
 #else
 #define AVX2

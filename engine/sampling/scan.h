@@ -1,5 +1,6 @@
 /* Passes over one row of logits: maximum, sum of exponentials, the best k tokens, a full ordering.
- * Every result is a pure function of the row: sums run in 16 fixed lanes, ties go to the lowest id. */
+ * Every result is a pure function of the row: sums run in 16 fixed lanes, ties go to the lowest
+ * id. */
 #ifndef WICARA_SAMPLING_SCAN_H
 #define WICARA_SAMPLING_SCAN_H
 
@@ -27,8 +28,8 @@ double scan_exp_sum(const float *logits, size_t n, float max, float scale);
 /* The k best tokens with a logit above -inf, best first, in keys[0..k). Returns their number. For
  * small k. */
 size_t scan_top(const float *logits, size_t n, size_t k, rank_key *keys);
-/* All tokens with a logit of at least `least` (and above -inf), best first. Returns their number, or
- * n_max + 1 when there are more than n_max; keys and scratch have room for n_max. */
+/* All tokens with a logit of at least `least` (and above -inf), best first. Returns their number,
+ * or n_max + 1 when there are more than n_max; keys and scratch have room for n_max. */
 size_t scan_above(const float *logits, size_t n, float least, size_t n_max, rank_key *keys,
                   rank_key *scratch);
 

@@ -90,8 +90,8 @@ static int32_t held_blocks(const struct batch *batch, const struct batch_job *jo
     for (int32_t c = 0; c < job->n_choices; c++) {
         const struct batch_choice *choice = &job->choices[c];
         if (!choice->ended)
-            held += blocks_of(batch, max32(choice->n_stored + choice->n_rows, job->n_prompt)) -
-                    shared;
+            held +=
+                blocks_of(batch, max32(choice->n_stored + choice->n_rows, job->n_prompt)) - shared;
     }
     return held;
 }
@@ -282,8 +282,8 @@ int32_t batch_admit(struct batch *batch, int32_t admitted[BATCH_SEQUENCES_MAX])
     for (int32_t i = 0; i < batch->n_slots; i++)
         if (batch->jobs[i].phase == BATCH_RUNNING) {
             sequences += n_live(&batch->jobs[i]);
-            blocks += max32(held_blocks(batch, &batch->jobs[i]),
-                            wanted_blocks(batch, &batch->jobs[i]));
+            blocks +=
+                max32(held_blocks(batch, &batch->jobs[i]), wanted_blocks(batch, &batch->jobs[i]));
         }
     for (;;) {
         int32_t next = next_preempted(batch);
@@ -490,7 +490,8 @@ static void list_items(struct batch *batch, struct batch_plan *plan, const int32
                 .forks = job->forking,
             };
             plan->n_rows += choice->n_rows;
-            plan->n_decode_rows += samples && choice->n_rows == 1 && choice->n_tokens > job->n_prompt;
+            plan->n_decode_rows +=
+                samples && choice->n_rows == 1 && choice->n_tokens > job->n_prompt;
             batch->tenants[job->tenant].served += (uint64_t)choice->n_rows;
         }
     }

@@ -6,8 +6,8 @@
  *
  * A job is 1..BATCH_CHOICES_MAX sequences over one prompt. The first live one (the leader) computes
  * the prompt; then the others are forked from it, sharing its whole blocks. A sequence has n_tokens
- * known tokens of which n_stored are in the KV cache; n_tokens - n_stored is 1 in decode and more in
- * prefill, also when a preempted job recomputes what it had generated.
+ * known tokens of which n_stored are in the KV cache; n_tokens - n_stored is 1 in decode and more
+ * in prefill, also when a preempted job recomputes what it had generated.
  *
  * Blocks are accounted as if only the choices of one job shared any: what the prefix cache shares
  * on top makes the pool emptier than the account, never fuller, so a planned step always fits. */
@@ -19,13 +19,13 @@
 #include <stdint.h>
 
 enum {
-    BATCH_JOBS_MAX = 1024,     // waiting and running
+    BATCH_JOBS_MAX = 1024,  // waiting and running
     BATCH_CHOICES_MAX = 8,
-    BATCH_SEQUENCES_MAX = 256, // running
+    BATCH_SEQUENCES_MAX = 256,  // running
 };
 
 struct batch_limits {
-    int32_t n_blocks;          // of the pool (of each KV group)
+    int32_t n_blocks;  // of the pool (of each KV group)
     int32_t block_tokens;
     int32_t sequences_max;     // in one step, <= BATCH_SEQUENCES_MAX
     int32_t prefill_rows_max;  // rows of one step beside those in decode, >= 1
@@ -43,32 +43,32 @@ struct batch_choice {
 };
 
 struct batch_job {
-    uint8_t phase;         // enum batch_phase
-    bool paused;           // its reader is slow: keeps its blocks, gets no rows
-    bool forked;           // the choices have their own sequences
-    bool forking;          // ... will have, after the step under way
+    uint8_t phase;  // enum batch_phase
+    bool paused;    // its reader is slow: keeps its blocks, gets no rows
+    bool forked;    // the choices have their own sequences
+    bool forking;   // ... will have, after the step under way
     uint8_t n_choices;
-    uint16_t tenant;       // index into tenants
+    uint16_t tenant;  // index into tenants
     uint32_t preemptions;
-    uint64_t arrival;      // order of arrival
-    uint64_t age;          // order of first admission, 0 = never admitted
+    uint64_t arrival;  // order of arrival
+    uint64_t age;      // order of first admission, 0 = never admitted
     int32_t n_prompt;
     struct batch_choice choices[BATCH_CHOICES_MAX];
 };
 
 struct batch_tenant {
     uint64_t key;
-    uint64_t served;   // rows, a virtual clock: the least served tenant is next
-    uint32_t n_jobs;   // 0 = the entry is free
+    uint64_t served;  // rows, a virtual clock: the least served tenant is next
+    uint32_t n_jobs;  // 0 = the entry is free
 };
 
 struct batch {
     struct batch_limits limits;
     struct batch_job jobs[BATCH_JOBS_MAX];  // indexed by the caller's slot
     struct batch_tenant tenants[BATCH_JOBS_MAX];
-    int32_t n_slots;                        // slots [n_slots, MAX) were never used
+    int32_t n_slots;  // slots [n_slots, MAX) were never used
     uint64_t n_arrivals, n_admissions, n_preemptions;
-    int64_t row_ns;                         // what a row of a large step costs, a moving average
+    int64_t row_ns;  // what a row of a large step costs, a moving average
     bool in_step;
 };
 
@@ -97,10 +97,10 @@ struct batch_event {
 struct batch_item {
     int32_t job;
     int32_t choice;
-    int32_t first;   // position of the first row
+    int32_t first;  // position of the first row
     int32_t n_rows;
-    bool samples;    // the last row gives logits. With `forks`: for all live choices
-    bool forks;      // after the step, the other live choices are forked at n_prompt tokens
+    bool samples;  // the last row gives logits. With `forks`: for all live choices
+    bool forks;    // after the step, the other live choices are forked at n_prompt tokens
 };
 
 struct batch_plan {
@@ -109,7 +109,7 @@ struct batch_plan {
     int32_t n_items;
     struct batch_item items[BATCH_SEQUENCES_MAX];
     int32_t n_rows;
-    int32_t n_decode_rows;                   // items of one row that sample, not the first time
+    int32_t n_decode_rows;  // items of one row that sample, not the first time
 };
 
 void batch_init(struct batch *batch, const struct batch_limits *limits);

@@ -1,5 +1,5 @@
-/* What the consumer gets: a drawn token becomes text, events and, in the end, usage; and the ways in
- * which a job ends.
+/* What the consumer gets: a drawn token becomes text, events and, in the end, usage; and the ways
+ * in which a job ends.
  *
  * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string
  * or by its length; the first two win over the third. A job ends with DONE after its last choice,
@@ -107,8 +107,8 @@ static void fill_token(struct scheduler *s, const struct sample *sample, size_t 
         .token = sample->token, .logprob = sample->logprob, .top = top, .n_top = sample->n_top};
     token->bytes = tokenizer_piece(tokenizer, sample->token, &token->n_bytes);
     for (size_t k = 0; k < sample->n_top; k++) {
-        top[k] = (struct job_alternative){
-            .token = sample->top[k].token, .logprob = sample->top[k].logprob};
+        top[k] = (struct job_alternative){.token = sample->top[k].token,
+                                          .logprob = sample->top[k].logprob};
         top[k].bytes = tokenizer_piece(tokenizer, top[k].token, &top[k].n_bytes);
     }
 }

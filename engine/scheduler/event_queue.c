@@ -1,9 +1,9 @@
 /* The event queue; see event_queue.h.
  *
  * A node owns copies of everything its event points to. Token bytes and alternatives lie in the
- * node's arena, whose memory does not move, so joining text only has to regrow the flat token array.
- * The callback runs without the lock; `notifying` lets job_release() wait for it, after which the
- * consumer's context may be freed. */
+ * node's arena, whose memory does not move, so joining text only has to regrow the flat token
+ * array. The callback runs without the lock; `notifying` lets job_release() wait for it, after
+ * which the consumer's context may be freed. */
 #include "engine/scheduler/event_queue.h"
 
 #include <assert.h>
@@ -18,8 +18,8 @@ struct event_node {
     struct buf text;
     struct job_token *tokens;  // [capacity], n_tokens in use
     size_t n_tokens, capacity;
-    struct arena arena;        // bytes and alternatives of the tokens
-    size_t bytes;              // counted against the queue
+    struct arena arena;  // bytes and alternatives of the tokens
+    size_t bytes;        // counted against the queue
 };
 
 static void node_free(struct event_node *node)
@@ -222,7 +222,8 @@ void event_queue_push_last(struct event_queue *queue, const struct job_event *ev
 bool event_queue_is_full(struct event_queue *queue)
 {
     pthread_mutex_lock(&queue->mu);
-    bool full = queue->n_events >= EVENT_QUEUE_EVENTS_MAX || queue->n_bytes >= EVENT_QUEUE_BYTES_MAX;
+    bool full =
+        queue->n_events >= EVENT_QUEUE_EVENTS_MAX || queue->n_bytes >= EVENT_QUEUE_BYTES_MAX;
     pthread_mutex_unlock(&queue->mu);
     return full;
 }

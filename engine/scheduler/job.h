@@ -23,7 +23,7 @@ struct job_choice {
     struct sequence *sequence;
     struct sampler *sampler;
     struct output output;
-    int32_t *tokens;        // [n_prompt + max_tokens] prompt, then what was generated
+    int32_t *tokens;  // [n_prompt + max_tokens] prompt, then what was generated
     size_t n_tokens;
     bool ended;
     int64_t last_token_ns;
@@ -32,23 +32,23 @@ struct job_choice {
 struct job {
     _Atomic uint32_t refs;
     _Atomic bool cancelled;
-    _Atomic int phase;                  // enum job_phase
+    _Atomic int phase;  // enum job_phase
     struct event_queue events;
-    struct wakeup *wakeup;              // of the scheduler that runs it
+    struct wakeup *wakeup;  // of the scheduler that runs it
 
-    struct job *next;                   // in the list of its present owner
-    struct job_request request;         // pointers lead into the arena
-    size_t *stop_bytes;                 // [n_stops]
+    struct job *next;            // in the list of its present owner
+    struct job_request request;  // pointers lead into the arena
+    size_t *stop_bytes;          // [n_stops]
     struct arena arena;
-    struct token_list prompt;           // filled by the text pool
-    size_t max_tokens;                  // resolved by the text pool
+    struct token_list prompt;  // filled by the text pool
+    size_t max_tokens;         // resolved by the text pool
     uint64_t seed;
 
     struct job_choice choices[ENGINE_CHOICES_MAX];
-    size_t n_live;                      // choices that have not ended
+    size_t n_live;  // choices that have not ended
     bool is_paused;
-    int64_t paused_ns;                  // since when
-    bool is_waiting;                    // counted in metrics.jobs_waiting
+    int64_t paused_ns;  // since when
+    bool is_waiting;    // counted in metrics.jobs_waiting
     size_t cached_tokens;
     size_t completion_tokens;
     int64_t submitted_ns, admitted_ns, first_token_ns;

@@ -36,8 +36,8 @@
     X(generation_length)
 
 struct metrics {
-    _Atomic size_t jobs;          // have not sent their last event
-    _Atomic size_t jobs_waiting;  // of them, not yet admitted
+    _Atomic size_t jobs;           // have not sent their last event
+    _Atomic size_t jobs_waiting;   // of them, not yet admitted
     _Atomic size_t jobs_decoding;  // of them, past their first token
     _Atomic size_t kv_blocks, kv_blocks_free, kv_blocks_cached;
 #define X(name) _Atomic uint64_t name;

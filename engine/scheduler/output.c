@@ -8,8 +8,8 @@
 
 enum { PART_BYTES_MAX = 1 << 26 };
 
-void output_init(struct output *output, const struct tokenizer *tokenizer,
-                 const char *const *stops, const size_t *stop_bytes, size_t n_stops)
+void output_init(struct output *output, const struct tokenizer *tokenizer, const char *const *stops,
+                 const size_t *stop_bytes, size_t n_stops)
 {
     *output = (struct output){0};
     stream_decoder_init(&output->decoder, tokenizer, false, false);
@@ -52,8 +52,8 @@ static bool show_decoded(struct output *output)
 {
     size_t before = output->part.n_bytes;
     output->n_decoded += output->decoded.n_bytes;
-    bool done = stop_matcher_push(&output->matcher, output->decoded.bytes,
-                                  output->decoded.n_bytes, &output->part);
+    bool done = stop_matcher_push(&output->matcher, output->decoded.bytes, output->decoded.n_bytes,
+                                  &output->part);
     output->n_shown += output->part.n_bytes - before;
     buf_clear(&output->decoded);
     return done;

@@ -31,8 +31,8 @@ struct output {
     uint64_t n_decoded, n_shown;  // bytes since the start of the choice
 };
 
-void output_init(struct output *output, const struct tokenizer *tokenizer,
-                 const char *const *stops, const size_t *stop_bytes, size_t n_stops);
+void output_init(struct output *output, const struct tokenizer *tokenizer, const char *const *stops,
+                 const size_t *stop_bytes, size_t n_stops);
 void output_release(struct output *output);
 
 /* Adds a sampled token. True in *stopped when a stop string is complete. ERR_MEMORY. */

@@ -144,23 +144,25 @@ static enum status check_room(const struct prepare *prepare, struct job *job, st
     if (n_prompt >= ctx)
         return error_set_param(err, ERR_CONTEXT, prompt_param(job),
                                "the prompt has %zu tokens, which leaves no room for an answer in "
-                               "the context of %zu tokens", n_prompt, ctx);
+                               "the context of %zu tokens",
+                               n_prompt, ctx);
     if (asked > ctx - n_prompt)
         return error_set_param(err, ERR_CONTEXT, "max_tokens",
                                "%zu tokens of prompt and %zu of max_tokens are more than the "
-                               "context of %zu tokens", n_prompt, asked, ctx);
+                               "context of %zu tokens",
+                               n_prompt, asked, ctx);
     if (n > (size_t)prepare->limits.sequences_max)
         return error_set_param(err, ERR_LIMIT, "n",
                                "%zu choices, but the server runs at most %d sequences at once", n,
                                (int)prepare->limits.sequences_max);
     size_t room = pool_room(prepare, n_prompt, n);
     if (room == 0 || asked > room)
-        return error_set_param(err, ERR_CONTEXT, asked > 0 && room > 0 ? "max_tokens"
-                                                                       : prompt_param(job),
-                               "%zu choices of %zu tokens of prompt and %zu of answer do not fit "
-                               "the KV cache of %zu tokens", n, n_prompt, asked > 0 ? asked : 1,
-                               (size_t)prepare->limits.n_blocks *
-                                   (size_t)prepare->limits.block_tokens);
+        return error_set_param(
+            err, ERR_CONTEXT, asked > 0 && room > 0 ? "max_tokens" : prompt_param(job),
+            "%zu choices of %zu tokens of prompt and %zu of answer do not fit "
+            "the KV cache of %zu tokens",
+            n, n_prompt, asked > 0 ? asked : 1,
+            (size_t)prepare->limits.n_blocks * (size_t)prepare->limits.block_tokens);
     job->max_tokens = asked > 0 ? asked : room < ctx - n_prompt ? room : ctx - n_prompt;
     return OK;
 }
@@ -230,8 +232,7 @@ static enum status answer_detokenize(const struct prepare *prepare, struct job *
             break;
     stream_decoder_finish(&decoder, &text);
     status = buf_status(&text, "the text", err);
-    struct job_event event = {
-        .type = EVENT_RENDERED, .text = text.bytes, .n_bytes = text.n_bytes};
+    struct job_event event = {.type = EVENT_RENDERED, .text = text.bytes, .n_bytes = text.n_bytes};
     if (status == OK)
         status = event_queue_push(&job->events, &event, err);
     buf_release(&text);

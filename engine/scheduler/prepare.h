@@ -1,5 +1,5 @@
-/* From a request to prompt tokens: render, tokenize, and every check that depends on the text or the
- * model. After it every 4xx is decided. */
+/* From a request to prompt tokens: render, tokenize, and every check that depends on the text or
+ * the model. After it every 4xx is decided. */
 #ifndef WICARA_SCHEDULER_PREPARE_H
 #define WICARA_SCHEDULER_PREPARE_H
 
@@ -12,8 +12,8 @@ struct prepare {
     const struct tokenizer *tokenizer;
     const struct chat_prompt *chat_prompt;  // NULL: there is none, template_error says why
     struct error template_error;
-    size_t n_vocab;      // logits of the model
-    size_t ctx_size;     // tokens of one sequence
+    size_t n_vocab;   // logits of the model
+    size_t ctx_size;  // tokens of one sequence
     struct batch_limits limits;
 };
 

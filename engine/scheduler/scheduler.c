@@ -213,8 +213,8 @@ static void match_prefix(struct scheduler *s, int32_t slot, bool is_first)
     // Choices are forked at the end of the prompt, so the leader must still have to compute there.
     size_t n_known = job->n_live > 1 ? job->prompt.n_ids : choice->n_tokens;
     size_t n_found = sequence_match_prefix(choice->sequence, choice->tokens, n_known);
-    scheduler_apply(s, (struct batch_event){
-                           .type = BATCH_MATCHED, .job = slot, .n_tokens = (int32_t)n_found});
+    scheduler_apply(
+        s, (struct batch_event){.type = BATCH_MATCHED, .job = slot, .n_tokens = (int32_t)n_found});
     if (!is_first)
         return;
     job->cached_tokens = n_found;

@@ -1,5 +1,5 @@
-/* The scheduler's state, shared by scheduler.c (who runs), step.c (the step) and deliver.c (what the
- * consumer gets). Private to them. */
+/* The scheduler's state, shared by scheduler.c (who runs), step.c (the step) and deliver.c (what
+ * the consumer gets). Private to them. */
 #ifndef WICARA_SCHEDULER_SCHEDULER_STATE_H
 #define WICARA_SCHEDULER_SCHEDULER_STATE_H
 
@@ -13,7 +13,7 @@ struct draw {
     int32_t slot;
     uint32_t choice;
     struct job *job;
-    float *logits;         // [n_vocab], this draw's own
+    float *logits;  // [n_vocab], this draw's own
     struct sample sample;
     enum status status;
     struct error err;
@@ -24,21 +24,21 @@ struct scheduler {
     size_t n_vocab;
     _Atomic bool is_stopping;
     pthread_mutex_t mu;
-    struct job *inbox_head, *inbox_tail;      /* guarded by mu */
+    struct job *inbox_head, *inbox_tail; /* guarded by mu */
 
-    struct job *slots[BATCH_JOBS_MAX];        // by the planner's slot; NULL = free
-    size_t n_slots;                           // slots [n_slots, MAX) were never used
+    struct job *slots[BATCH_JOBS_MAX];  // by the planner's slot; NULL = free
+    size_t n_slots;                     // slots [n_slots, MAX) were never used
     struct batch batch;
     struct batch_plan plan;
 
-    struct step_row *rows;                    // [limits: sequences_max + prefill_rows_max]
+    struct step_row *rows;  // [limits: sequences_max + prefill_rows_max]
     const struct sequence *sequences[BATCH_SEQUENCES_MAX];
-    float *logits;                            // [sequences_max, n_vocab]
+    float *logits;  // [sequences_max, n_vocab]
     size_t logits_bytes;
-    struct draw *draws;                       // [sequences_max]
+    struct draw *draws;  // [sequences_max]
 
-    struct job_token *event_tokens;           // [n_event_tokens_max]
-    struct job_alternative *event_top;        // [n_event_tokens_max * ENGINE_TOP_LOGPROBS_MAX]
+    struct job_token *event_tokens;     // [n_event_tokens_max]
+    struct job_alternative *event_top;  // [n_event_tokens_max * ENGINE_TOP_LOGPROBS_MAX]
     size_t n_event_tokens_max;
 };
 

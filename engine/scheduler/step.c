@@ -1,8 +1,9 @@
 /* One step: the plan's rows through the model, then one draw for each row that samples.
  *
  * KV is committed, and thereby published, only after the whole step is complete; an abandoned step
- * leaves no trace in the planner or the cache. Draws read rows of their own, so they run beside each
- * other in the pool; a prompt's first token is drawn for all choices from copies of one row. */
+ * leaves no trace in the planner or the cache. Draws read rows of their own, so they run beside
+ * each other in the pool; a prompt's first token is drawn for all choices from copies of one
+ * row. */
 #include <assert.h>
 
 #include "engine/base/clock.h"
@@ -90,8 +91,8 @@ static void commit(struct scheduler *s)
         for (int32_t c = 0; item->forks && c < (int32_t)job->request.n_choices; c++) {
             if (c == item->choice || job->choices[c].ended)
                 continue;
-            enum status status = sequence_fork(job->choices[c].sequence, choice->sequence,
-                                               job->prompt.n_ids, NULL);
+            enum status status =
+                sequence_fork(job->choices[c].sequence, choice->sequence, job->prompt.n_ids, NULL);
             assert(status == OK);
             (void)status;
         }

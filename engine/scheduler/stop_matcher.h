@@ -14,8 +14,8 @@ struct stop_matcher {
     const size_t *stop_bytes;  // borrowed, their lengths, none is 0
     size_t n_stops;
     size_t longest;
-    struct buf held;           // a proper prefix of a stop string, or empty
-    const char *match;         // the stop string that ended the text, or NULL
+    struct buf held;    // a proper prefix of a stop string, or empty
+    const char *match;  // the stop string that ended the text, or NULL
 };
 
 void stop_matcher_init(struct stop_matcher *matcher, const char *const *stops,

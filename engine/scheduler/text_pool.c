@@ -15,8 +15,8 @@ struct text_pool {
     size_t n_threads;
     pthread_mutex_t mu;
     pthread_cond_t changed;
-    struct job *head, *tail;  /* guarded by mu */
-    bool is_stopping;         /* guarded by mu */
+    struct job *head, *tail; /* guarded by mu */
+    bool is_stopping;        /* guarded by mu */
 };
 
 /* The job ends here. */

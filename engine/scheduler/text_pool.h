@@ -11,7 +11,8 @@ enum { TEXT_POOL_THREADS = 2 };
 struct scheduler;
 struct text_pool;
 
-/* Prepared jobs go to `scheduler`. Errors: ERR_MEMORY, ERR_BUSY when the system refuses a thread. */
+/* Prepared jobs go to `scheduler`. Errors: ERR_MEMORY, ERR_BUSY when the system refuses a
+ * thread. */
 enum status text_pool_create(struct text_pool **out, const struct prepare *prepare,
                              struct scheduler *scheduler, struct metrics *metrics,
                              struct error *err) MUST_CHECK;

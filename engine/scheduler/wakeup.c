@@ -1,7 +1,7 @@
 /* A sticky signal; see wakeup.h.
  *
- * The flag keeps a signal that comes while nobody waits, so a producer never has to know whether the
- * scheduler is asleep, and a wake-up between "nothing to do" and "wait" is not lost. */
+ * The flag keeps a signal that comes while nobody waits, so a producer never has to know whether
+ * the scheduler is asleep, and a wake-up between "nothing to do" and "wait" is not lost. */
 #include "engine/scheduler/wakeup.h"
 
 #include <pthread.h>
@@ -14,7 +14,7 @@ struct wakeup {
     _Atomic uint32_t refs;
     pthread_mutex_t mu;
     pthread_cond_t changed;
-    bool pending;  /* guarded by mu */
+    bool pending; /* guarded by mu */
 };
 
 struct wakeup *wakeup_create(void)

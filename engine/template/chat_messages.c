@@ -186,8 +186,7 @@ void chat_messages_adapt(struct jinja *j, struct chat_render *render, struct lis
             set_role(j, message, "user");
         alias_reasoning(j, message);
     }
-    if (messages->n_items && !info->system_role &&
-        has_role(j, messages->items[0].dict, "system"))
+    if (messages->n_items && !info->system_role && has_role(j, messages->items[0].dict, "system"))
         merge_system(j, messages);
     for (uint32_t i = 0; i < messages->n_items; i++) {
         snprintf(render->param, sizeof render->param, "messages[%u]", (unsigned)i);

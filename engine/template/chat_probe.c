@@ -1,24 +1,26 @@
 /* Finding out what a template can take, by rendering small conversations when it is opened.
  *
- * Templates do not say what they expect: some want the arguments of a tool call as an object, others
- * concatenate a string; some refuse a system message, some drop it. Each probe renders a conversation
- * made of words that occur nowhere else and looks whether they come out. A render that fails is the
- * answer "no", unless memory ran out. All probes run on the messages as they are, with every kind of
- * adaptation switched off, or with those switched on that earlier probes have settled. */
+ * Templates do not say what they expect: some want the arguments of a tool call as an object,
+ * others concatenate a string; some refuse a system message, some drop it. Each probe renders a
+ * conversation made of words that occur nowhere else and looks whether they come out. A render that
+ * fails is the answer "no", unless memory ran out. All probes run on the messages as they are, with
+ * every kind of adaptation switched off, or with those switched on that earlier probes have
+ * settled. */
 #include "engine/template/chat_prompt_internal.h"
 
 #define USER "{\"role\":\"user\",\"content\":\"PROBEASK\"}"
 #define CALL_HEAD                                                                                  \
-    "{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[{\"id\":\"call00001\","              \
+    "{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[{\"id\":\"call00001\","                \
     "\"type\":\"function\",\"function\":{\"name\":\"probefunction\",\"arguments\":%s}}]}"
 #define RESULT                                                                                     \
-    "{\"role\":\"tool\",\"tool_call_id\":\"call00001\",\"name\":\"probefunction\","              \
+    "{\"role\":\"tool\",\"tool_call_id\":\"call00001\",\"name\":\"probefunction\","                \
     "\"content\":\"PROBERESULT\"}"
 #define OBJECT "{\"probekey\":\"probevalue\"}"
 #define STRING "\"{\\\"probekey\\\": \\\"probevalue\\\"}\""
 #define TOOLS                                                                                      \
-    "[{\"type\":\"function\",\"function\":{\"name\":\"probefunction\",\"description\":\"PROBEDOC\"," \
-    "\"parameters\":{\"type\":\"object\",\"properties\":{\"probekey\":{\"type\":\"string\"," \
+    "[{\"type\":\"function\",\"function\":{\"name\":\"probefunction\",\"description\":"            \
+    "\"PROBEDOC\","                                                                                \
+    "\"parameters\":{\"type\":\"object\",\"properties\":{\"probekey\":{\"type\":\"string\","       \
     "\"description\":\"d\"}},\"required\":[\"probekey\"]}}}]"
 
 enum { PROBE_BYTES_MAX = 1024 };
@@ -34,8 +36,8 @@ struct probe {
 static bool probe_run(struct probe *probe, const char *messages, const char *tools)
 {
     struct error err = {0};
-    struct chat_prompt_input input = {.messages_json = messages, .tools_json = tools,
-                                      .now_unix_s = 1700000000};
+    struct chat_prompt_input input = {
+        .messages_json = messages, .tools_json = tools, .now_unix_s = 1700000000};
     chat_prompt_output_release(&probe->out);
     probe->rendered = false;
     if (probe->status != OK)
@@ -78,9 +80,9 @@ static void probe_roles(struct probe *probe, struct chat_prompt_info *info)
 {
     info->system_role = true;
     bool asks = probe_run(probe, "[" USER "]", NULL);
-    bool system = probe_run(probe, "[{\"role\":\"system\",\"content\":\"PROBESYSTEM\"}," USER "]",
-                            NULL) &&
-                  shows(probe, "PROBESYSTEM");
+    bool system =
+        probe_run(probe, "[{\"role\":\"system\",\"content\":\"PROBESYSTEM\"}," USER "]", NULL) &&
+        shows(probe, "PROBESYSTEM");
     info->system_role = system || !asks;  // a template that refuses both tells nothing
     info->developer_role = true;
     info->developer_role =
@@ -141,8 +143,8 @@ enum status chat_probe(struct chat_prompt *prompt, struct error *err)
 {
     struct probe probe = {.prompt = prompt};
     struct chat_prompt_info *info = &prompt->info;
-    *info = (struct chat_prompt_info){.system_role = true, .tool_role = true,
-                                      .content_parts = true, .arguments_text = true};
+    *info = (struct chat_prompt_info){
+        .system_role = true, .tool_role = true, .content_parts = true, .arguments_text = true};
     probe_content(&probe, info);
     probe_roles(&probe, info);
     probe_calls(&probe, info);

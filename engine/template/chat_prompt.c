@@ -88,8 +88,8 @@ static void fill_variables(struct jinja *j, void *context, struct dict *variable
     struct value tools = value_none();
     dict_set_name(j, variables, "documents", value_none());
     if (input->variables_json) {
-        struct value given = parse_field(j, render, input->variables_json, "chat_template_kwargs",
-                                         VALUE_DICT);
+        struct value given =
+            parse_field(j, render, input->variables_json, "chat_template_kwargs", VALUE_DICT);
         for (uint32_t i = 0; i < given.dict->n_entries; i++) {
             const struct dict_entry *entry = &given.dict->entries[i];
             if (is_reserved(entry->key.text))

@@ -22,15 +22,16 @@ struct chat_prompt_info {
     /* [system, user] renders and shows the system text. If not, the text goes in front of the first
      * user message, with a blank line between. */
     bool system_role;
-    /* The template names "developer" and shows such a message. If not, the role becomes "system". */
+    /* The template names "developer" and shows such a message. If not, the role becomes
+     * "system". */
     bool developer_role;
     /* A result ("tool" message) behind a call is shown. If not, it becomes a user message. */
     bool tool_role;
-    /* The declaration of a tool is shown / the call of an assistant message is shown. If not, they are
-     * not rewritten: what to do without is the caller's choice. */
+    /* The declaration of a tool is shown / the call of an assistant message is shown. If not, they
+     * are not rewritten: what to do without is the caller's choice. */
     bool tools, tool_calls;
-    /* `arguments` of a call go in as the string that the client sent. Otherwise as the object that it
-     * encodes, which is tried first: good when the key shows up neither escaped nor as a Python
+    /* `arguments` of a call go in as the string that the client sent. Otherwise as the object that
+     * it encodes, which is tried first: good when the key shows up neither escaped nor as a Python
      * repr. Text that is no JSON always goes in as it is. */
     bool arguments_text;
     /* An array of text parts is shown as its text. If not, the parts are joined to one string. */
@@ -42,8 +43,9 @@ struct chat_prompt_info {
     bool null_with_calls, null_without_calls;
 };
 
-/* Compiles the template and probes it. Errors: ERR_FORMAT with the line and what is wrong, ERR_UNSUPPORTED naming
- * the construct, ERR_LIMIT, ERR_MEMORY. `bos` and `eos` are token texts ("" when there is none). */
+/* Compiles the template and probes it. Errors: ERR_FORMAT with the line and what is wrong,
+ * ERR_UNSUPPORTED naming the construct, ERR_LIMIT, ERR_MEMORY. `bos` and `eos` are token texts (""
+ * when there is none). */
 enum status chat_prompt_open(struct chat_prompt **out, const char *source, size_t n_bytes,
                              const char *bos, const char *eos, struct error *err) MUST_CHECK;
 void chat_prompt_close(struct chat_prompt *prompt);
@@ -59,25 +61,26 @@ struct chat_prompt_input {
      * `arguments` of tool calls: string or object, also decided by a probe. Reasoning is passed on
      * under all of reasoning_content and thinking, whichever of these or `reasoning` was sent. */
     const char *messages_json;
-    const char *tools_json;          // JSON array; NULL: the template sees none
+    const char *tools_json;  // JSON array; NULL: the template sees none
     /* JSON object (chat_template_kwargs) or NULL. Its members become variables. The names messages,
      * tools, add_generation_prompt, bos_token, eos_token and those of the template's functions are
      * refused with ERR_INVALID. Without a member `documents` the template sees none. */
     const char *variables_json;
     bool add_generation_prompt;
-    int64_t now_unix_s;              // what strftime_now() sees (UTC), pinned at arrival
+    int64_t now_unix_s;  // what strftime_now() sees (UTC), pinned at arrival
 };
 
 struct chat_prompt_output {
     struct buf text;
-    struct text_span *untrusted;     // ascending; see prompt_text.h
+    struct text_span *untrusted;  // ascending; see prompt_text.h
     size_t n_untrusted;
 };
 
-/* Everything from the three JSON texts is untrusted in the output, byte for byte, whatever the template
- * does to it; text of the template, bos and eos are trusted.
+/* Everything from the three JSON texts is untrusted in the output, byte for byte, whatever the
+ * template does to it; text of the template, bos and eos are trusted.
  * Errors: ERR_INVALID when the template itself refuses (raise_exception: its message) or fails on
- * this input, ERR_LIMIT naming the budget, ERR_MEMORY. `param` is "messages" unless better known. */
+ * this input, ERR_LIMIT naming the budget, ERR_MEMORY. `param` is "messages" unless better
+ * known. */
 enum status chat_prompt_render(const struct chat_prompt *prompt,
                                const struct chat_prompt_input *input,
                                struct chat_prompt_output *out, struct error *err) MUST_CHECK;

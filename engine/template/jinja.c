@@ -31,8 +31,8 @@ enum status jinja_open(struct jinja_template **out, const char *source, size_t n
     struct jinja_template *code = mem_calloc(1, sizeof *code);
     enum status status = ERR_MEMORY;
     if (j && code) {
-        *j = (struct jinja){.err = err, .steps_left = UINT64_MAX,
-                            .hash_seed = rng_seed_from_system()};
+        *j = (struct jinja){
+            .err = err, .steps_left = UINT64_MAX, .hash_seed = rng_seed_from_system()};
         arena_init(&j->arena, JINJA_CODE_BYTES_MAX);
         status = compile(j, code, source, n_bytes);
         code->arena = j->arena;
@@ -91,8 +91,12 @@ enum status jinja_render(const struct jinja_template *code, const struct jinja_r
     struct jinja *j = mem_calloc(1, sizeof *j);
     if (!j)
         return error_set(err, ERR_MEMORY, "chat template: out of memory");
-    *j = (struct jinja){.err = err, .steps_left = JINJA_STEPS_MAX, .code = code, .out = out,
-                        .now_unix_s = input->now_unix_s, .hash_seed = rng_seed_from_system()};
+    *j = (struct jinja){.err = err,
+                        .steps_left = JINJA_STEPS_MAX,
+                        .code = code,
+                        .out = out,
+                        .now_unix_s = input->now_unix_s,
+                        .hash_seed = rng_seed_from_system()};
     buf_init(&out->text, input->input_bytes * JINJA_OUTPUT_FACTOR + JINJA_OUTPUT_SLACK_BYTES);
     arena_init(&j->arena, JINJA_MEMORY_BYTES_MAX);
     enum status status = run(j, input);

@@ -1,9 +1,10 @@
 /* The template interpreter: the Jinja that Hugging Face's chat templates are written in.
  *
  * Behaves like python-jinja2 3.1 as Hugging Face sets it up (ImmutableSandboxedEnvironment with
- * trim_blocks, lstrip_blocks, break and continue, {% generation %}, tojson as plain JSON), checked by
- * tests/golden/template. Two additions: list.append and list.pop, and the filter from_json, which
- * templates made for other engines use. A template has no access to anything but its variables. */
+ * trim_blocks, lstrip_blocks, break and continue, {% generation %}, tojson as plain JSON), checked
+ * by tests/golden/template. Two additions: list.append and list.pop, and the filter from_json,
+ * which templates made for other engines use. A template has no access to anything but its
+ * variables. */
 #ifndef WICARA_TEMPLATE_JINJA_H
 #define WICARA_TEMPLATE_JINJA_H
 
@@ -18,15 +19,15 @@
 /* Budgets: a template comes from an untrusted file and its input from an untrusted client. */
 enum {
     JINJA_SOURCE_BYTES_MAX = 1 << 20,
-    JINJA_CODE_BYTES_MAX = 64 << 20,     // arena of a compiled template
-    JINJA_STEPS_MAX = 5000000,           // one per evaluation, one more per 256 bytes handled
-    JINJA_MEMORY_BYTES_MAX = 64 << 20,   // arena of a render
+    JINJA_CODE_BYTES_MAX = 64 << 20,    // arena of a compiled template
+    JINJA_STEPS_MAX = 5000000,          // one per evaluation, one more per 256 bytes handled
+    JINJA_MEMORY_BYTES_MAX = 64 << 20,  // arena of a render
     JINJA_RANGE_ITEMS_MAX = 100000,
-    JINJA_NESTING_MAX = 64,              // blocks, brackets, chained unary operators
-    JINJA_HEIGHT_MAX = 256,              // nodes from the root of a template to a leaf
-    JINJA_CALL_DEPTH_MAX = 64,           // macros in macros, recursive loops
-    JINJA_EVAL_DEPTH_MAX = 2000,         // evaluations within evaluations over all calls
-    JINJA_OUTPUT_FACTOR = 4,             // output <= factor * input bytes + slack
+    JINJA_NESTING_MAX = 64,       // blocks, brackets, chained unary operators
+    JINJA_HEIGHT_MAX = 256,       // nodes from the root of a template to a leaf
+    JINJA_CALL_DEPTH_MAX = 64,    // macros in macros, recursive loops
+    JINJA_EVAL_DEPTH_MAX = 2000,  // evaluations within evaluations over all calls
+    JINJA_OUTPUT_FACTOR = 4,      // output <= factor * input bytes + slack
     JINJA_OUTPUT_SLACK_BYTES = 1 << 20,
     JINJA_INPUT_BYTES_MAX = 1 << 30,
 };
@@ -56,8 +57,8 @@ typedef void jinja_variables_fn(struct jinja *j, void *context, struct dict *var
 struct jinja_render_input {
     jinja_variables_fn *fill;
     void *context;
-    size_t input_bytes;   // what the output budget is reckoned from
-    int64_t now_unix_s;   // for strftime_now(), UTC
+    size_t input_bytes;  // what the output budget is reckoned from
+    int64_t now_unix_s;  // for strftime_now(), UTC
 };
 
 /* May run in several threads at once. Errors: ERR_INVALID when the template refuses or fails on the

@@ -7,7 +7,7 @@
 struct walk {
     struct text_builder b;
     const struct text *text;
-    size_t at, bytes;       // the character at hand
+    size_t at, bytes;  // the character at hand
     uint32_t c;
     struct text_run run;
 };
@@ -35,8 +35,8 @@ static const struct text *walk_finish(struct walk *w)
     return text_with_markup(w->b.j, builder_finish(&w->b), w->text->markup);
 }
 
-/* A capital sigma at the end of a word becomes the final one: a cased letter before it, none behind,
- * not counting what is ignored for case. */
+/* A capital sigma at the end of a word becomes the final one: a cased letter before it, none
+ * behind, not counting what is ignored for case. */
 static bool is_final_sigma(const struct text *text, size_t at, size_t behind)
 {
     uint32_t c = 0;
@@ -234,8 +234,8 @@ bool text_is_of(const struct text *text, unsigned classes)
     for (size_t at = 0; at < text->n_bytes;) {
         at += char_next(text->bytes + at, text->n_bytes - at, &c);
         bool hit = false;
-        for (unsigned class = 0; class <= CHAR_IGNORABLE && !hit; class++)
-            hit = (classes >> class & 1) && char_is((enum char_class)class, c);
+        for (unsigned class = 0; class <= CHAR_IGNORABLE && !hit; class ++)
+            hit = (classes >> class & 1) && char_is((enum char_class) class, c);
         if (!hit)
             return false;
     }

@@ -4,8 +4,8 @@
  * are short lists of bindings, searched outwards; then come the variables of the render, then the
  * globals. {% if %} opens no scope, loops open one a round, macros see the scope they stand in.
  *
- * Depth is bounded twice: calls (macros, recursive loops) by JINJA_CALL_DEPTH_MAX and evaluations on
- * the C stack by JINJA_EVAL_DEPTH_MAX, so frames here are kept small. */
+ * Depth is bounded twice: calls (macros, recursive loops) by JINJA_CALL_DEPTH_MAX and evaluations
+ * on the C stack by JINJA_EVAL_DEPTH_MAX, so frames here are kept small. */
 #include "engine/template/jinja_eval.h"
 
 #include "engine/template/jinja.h"
@@ -147,8 +147,8 @@ static void spread_star_star(struct jinja *j, struct value v, struct call_args *
     if (v.kind != VALUE_DICT)
         jinja_fail(j, ERR_INVALID, "argument after ** must be a mapping, not %s",
                    value_type_name(v));
-    struct keyword_arg *keywords = jinja_alloc_array(
-        j, args->n_keywords + v.dict->n_entries + 1, sizeof *keywords);
+    struct keyword_arg *keywords =
+        jinja_alloc_array(j, args->n_keywords + v.dict->n_entries + 1, sizeof *keywords);
     if (args->n_keywords)
         memcpy(keywords, args->keywords, args->n_keywords * sizeof *keywords);
     for (uint32_t i = 0; i < v.dict->n_entries; i++) {
@@ -166,8 +166,8 @@ static void spread_star_star(struct jinja *j, struct value v, struct call_args *
     args->n_keywords += v.dict->n_entries;
 }
 
-/* The arguments in the arena, since generators keep them. `caller` (MISSING: none) is passed on by a
- * call block, behind the keywords that are written out and before **more. */
+/* The arguments in the arena, since generators keep them. `caller` (MISSING: none) is passed on by
+ * a call block, behind the keywords that are written out and before **more. */
 static const struct call_args *eval_args_with(struct jinja *j, const struct node_call *call,
                                               struct value caller)
 {
@@ -206,8 +206,7 @@ static NOINLINE struct value eval_call(struct jinja *j, const struct node *node)
     return call_value(j, callee, args);
 }
 
-static const struct keyword_arg *find_keyword(const struct call_args *args,
-                                              const struct text *name)
+static const struct keyword_arg *find_keyword(const struct call_args *args, const struct text *name)
 {
     for (size_t i = 0; i < args->n_keywords; i++) {
         if (text_same(args->keywords[i].name, name))
@@ -231,8 +230,8 @@ static void bind_macro_kwargs(struct jinja *j, const struct node *node,
         if (taken)
             continue;
         if (!node->uses_kwargs)
-            jinja_fail(j, ERR_INVALID, "macro takes no keyword argument '%.*s'",
-                       (int)name->n_bytes, name->bytes);
+            jinja_fail(j, ERR_INVALID, "macro takes no keyword argument '%.*s'", (int)name->n_bytes,
+                       name->bytes);
         dict_set(j, rest, value_text(name), args->keywords[k].value);
     }
     if (node->uses_kwargs)
@@ -269,8 +268,8 @@ static void bind_macro_args(struct jinja *j, const struct node *node, const stru
     }
     for (size_t i = 0; i < node->n_parameters; i++) {
         const struct node_parameter *parameter = &node->parameters[i];
-        bool given = i < args->n_positional ||
-                     find_keyword(args, j->code->names[parameter->name]) != NULL;
+        bool given =
+            i < args->n_positional || find_keyword(args, j->code->names[parameter->name]) != NULL;
         if (given)
             continue;
         scope_bind(j, j->scope, parameter->name,
@@ -579,7 +578,7 @@ static NOINLINE enum flow exec_body(struct jinja *j, const struct node *body)
 }
 
 static enum flow exec_round(struct jinja *j, const struct node *node, struct value loop,
-                       struct value item)
+                            struct value item)
 {
     j->scope->n_bindings = 0;
     for (size_t i = 0; i < node->body->n_unset; i++)
@@ -593,9 +592,15 @@ static enum flow exec_loop(struct jinja *j, const struct node *node, struct valu
                            uint32_t depth0)
 {
     struct loop *loop = jinja_alloc(j, sizeof *loop);
-    *loop = (struct loop){.iter = iter_of(j, items), .source = items, .index0 = -1, .n_items = -1,
-                          .test = node->c, .target = node->a, .scope = j->scope,
-                          .depth0 = depth0, .recursive = node->recursive ? node : NULL};
+    *loop = (struct loop){.iter = iter_of(j, items),
+                          .source = items,
+                          .index0 = -1,
+                          .n_items = -1,
+                          .test = node->c,
+                          .target = node->a,
+                          .scope = j->scope,
+                          .depth0 = depth0,
+                          .recursive = node->recursive ? node : NULL};
     if (node->c)
         loop->source = value_missing();
     struct value item, self = {.kind = VALUE_LOOP, .loop = loop};

@@ -12,8 +12,8 @@
 #include "engine/template/jinja_ops.h"
 #include "engine/template/json_value.h"
 
-#define FILTER(name) static struct value do_##name(struct jinja *j, struct value v,                \
-                                                   struct value *args)
+#define FILTER(name)                                                                               \
+    static struct value do_##name(struct jinja *j, struct value v, struct value *args)
 #define TEXT_FILTER(name, result)                                                                  \
     FILTER(name)                                                                                   \
     {                                                                                              \
@@ -35,24 +35,21 @@ TEXT_FILTER(forceescape, text_escape(j, text_with_markup(j, text, false)))
 
 FILTER(trim)
 {
-    return value_text(
-        text_strip(j, format_str(j, v), arg_text(j, args[0], true), TEXT_BOTH));
+    return value_text(text_strip(j, format_str(j, v), arg_text(j, args[0], true), TEXT_BOTH));
 }
 
 FILTER(replace)
 {
     const struct text *text = text_with_markup(j, format_str(j, v), false);
     int64_t count = args[2].kind == VALUE_NONE ? -1 : arg_int(j, args[2], -1);
-    return value_text(
-        text_replace(j, text, format_str(j, args[0]), format_str(j, args[1]), count));
+    return value_text(text_replace(j, text, format_str(j, args[0]), format_str(j, args[1]), count));
 }
 
 FILTER(center)
 {
     struct value width = args[0].kind == VALUE_MISSING ? value_int(80) : args[0];
     struct call_args call = {.positional = &width, .n_positional = 1};
-    struct value method =
-        method_find(j, value_text(format_str(j, v)), text_literal(j, "center"));
+    struct value method = method_find(j, value_text(format_str(j, v)), text_literal(j, "center"));
     return method_call(j, method.method, &call);
 }
 
@@ -330,9 +327,9 @@ const struct filter_info *filter_find(const char *name, size_t n_bytes)
 
 bool filter_is_unsupported(const char *name, size_t n_bytes)
 {
-    static const char *const names[] = {"attr",     "filesizeformat", "pprint",   "random",
-                                        "striptags", "urlencode",     "urlize",   "wordwrap",
-                                        "xmlattr"};
+    static const char *const names[] = {"attr",   "filesizeformat", "pprint",
+                                        "random", "striptags",      "urlencode",
+                                        "urlize", "wordwrap",       "xmlattr"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (name_is(names[i], name, n_bytes))
             return true;

@@ -151,8 +151,8 @@ static struct value sorted(struct jinja *j, struct value v, struct value attribu
     struct list *list = iter_collect(j, v);
     struct keyed *keyed = jinja_alloc_array(j, list->n_items + 1, sizeof *keyed);
     for (uint32_t i = 0; i < list->n_items; i++)
-        keyed[i] = (struct keyed){sort_key(j, list->items[i], attribute, case_sensitive),
-                                  list->items[i]};
+        keyed[i] =
+            (struct keyed){sort_key(j, list->items[i], attribute, case_sensitive), list->items[i]};
     keyed = sort_keyed(j, keyed, list->n_items, reverse);
     for (uint32_t i = 0; i < list->n_items; i++)
         list->items[i] = keyed[i].item;
@@ -232,8 +232,8 @@ struct value filter_sum(struct jinja *j, struct value v, struct value *args)
     if (sum.kind == VALUE_TEXT)
         jinja_fail(j, ERR_INVALID, "sum cannot add strings, use join");
     for (struct iter *iter = iter_of(j, v); iter_next(j, iter, &item);)
-        sum = value_binary(j, ARITH_ADD, sum,
-                           attribute_path_get(j, item, args[0], value_missing()));
+        sum =
+            value_binary(j, ARITH_ADD, sum, attribute_path_get(j, item, args[0], value_missing()));
     return sum;
 }
 

@@ -23,7 +23,10 @@ static void number_append(struct text_builder *b, struct value v, bool json)
     char out[NUMBER_TEXT_BYTES];
     switch (v.kind) {
     case VALUE_BOOL:
-        builder_bytes(b, json ? v.boolean ? "true" : "false" : v.boolean ? "True" : "False",
+        builder_bytes(b,
+                      json        ? v.boolean ? "true" : "false"
+                      : v.boolean ? "True"
+                                  : "False",
                       v.boolean ? 4 : 5, v.untrusted);
         break;
     case VALUE_INT:
@@ -46,8 +49,8 @@ static void number_append(struct text_builder *b, struct value v, bool json)
 /* ---- repr ---- */
 
 struct writer {
-    struct text_builder b;   // written as trusted throughout
-    bool untrusted;          // a leaf of the value is
+    struct text_builder b;  // written as trusted throughout
+    bool untrusted;         // a leaf of the value is
     const struct json_style *style;
 };
 
@@ -59,9 +62,10 @@ static void repr_char(struct text_builder *b, uint32_t c, const char *bytes, siz
     } else if (c == '\n' || c == '\r' || c == '\t') {
         builder_literal(b, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
     } else if (char_is(CHAR_HIDDEN, c)) {
-        int length = snprintf(out, sizeof out, c < 0x100    ? "\\x%02x"
-                                               : c < 0x10000 ? "\\u%04x"
-                                                             : "\\U%08x",
+        int length = snprintf(out, sizeof out,
+                              c < 0x100     ? "\\x%02x"
+                              : c < 0x10000 ? "\\u%04x"
+                                            : "\\U%08x",
                               (unsigned)c);
         builder_bytes(b, out, (size_t)length, false);
     } else {
@@ -287,8 +291,14 @@ static void json_space(struct writer *w, bool first, int depth)
     const struct json_style *style = w->style;
     if (!first) {
         const struct text *separator = style->item_separator;
-        builder_bytes(&w->b, separator ? separator->bytes : style->indent ? "," : ", ",
-                      separator ? separator->n_bytes : style->indent ? 1 : 2, false);
+        builder_bytes(&w->b,
+                      separator       ? separator->bytes
+                      : style->indent ? ","
+                                      : ", ",
+                      separator       ? separator->n_bytes
+                      : style->indent ? 1
+                                      : 2,
+                      false);
     }
     if (!style->indent)
         return;
@@ -346,8 +356,7 @@ static const struct dict_entry **sorted_entries(struct jinja *j, const struct di
 
 static void json_dict(struct writer *w, const struct dict *dict, int depth)
 {
-    const struct dict_entry **sorted =
-        w->style->sort_keys ? sorted_entries(w->b.j, dict) : NULL;
+    const struct dict_entry **sorted = w->style->sort_keys ? sorted_entries(w->b.j, dict) : NULL;
     const struct text *separator = w->style->key_separator;
     if (dict->n_entries == 0) {
         builder_literal(&w->b, "{}");
@@ -404,13 +413,11 @@ static void json_value(struct writer *w, struct value v, int depth)
         break;
     default:
         if (!value_is_number(v))
-            jinja_fail(w->b.j, ERR_INVALID, "'%s' has no JSON form%s%.*s", value_type_name(v),
-                       v.kind == VALUE_UNDEFINED && v.detail == UNDEFINED_NAME ? ": " : "",
-                       v.kind == VALUE_UNDEFINED && v.detail == UNDEFINED_NAME
-                           ? (int)v.text->n_bytes
-                           : 0,
-                       v.kind == VALUE_UNDEFINED && v.detail == UNDEFINED_NAME ? v.text->bytes
-                                                                               : "");
+            jinja_fail(
+                w->b.j, ERR_INVALID, "'%s' has no JSON form%s%.*s", value_type_name(v),
+                v.kind == VALUE_UNDEFINED && v.detail == UNDEFINED_NAME ? ": " : "",
+                v.kind == VALUE_UNDEFINED && v.detail == UNDEFINED_NAME ? (int)v.text->n_bytes : 0,
+                v.kind == VALUE_UNDEFINED && v.detail == UNDEFINED_NAME ? v.text->bytes : "");
         w->untrusted = w->untrusted || v.untrusted;
         v.untrusted = false;
         number_append(&w->b, v, true);

@@ -13,8 +13,8 @@ void format_append(struct text_builder *b, struct value v);
 
 struct json_style {
     bool ascii_only, sort_keys;
-    const struct text *indent;           // NULL: all on one line
-    const struct text *item_separator;   // NULL: Python's default
+    const struct text *indent;          // NULL: all on one line
+    const struct text *item_separator;  // NULL: Python's default
     const struct text *key_separator;
 };
 /* All of the result is untrusted as soon as a part of the value is. */

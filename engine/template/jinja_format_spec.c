@@ -22,7 +22,7 @@ struct field {
     char grouping;            // , or _
     bool alternate, zero;
     int64_t width, precision;  // precision -1: none
-    char type;                // 0: none
+    char type;                 // 0: none
 };
 
 static _Noreturn void fail_format(struct jinja *j, const char *what)
@@ -112,8 +112,11 @@ static void put_float(struct text_builder *b, const struct field *field, struct 
     } else {
         static const char *const forms[2][5] = {{"%.*e", "%.*E", "%.*f", "%.*g", "%.*G"},
                                                 {"%#.*e", "%#.*E", "%#.*f", "%#.*g", "%#.*G"}};
-        int form = type == 'e' ? 0 : type == 'E' ? 1 : type == 'f' || type == 'F' ? 2
-                   : type == 'G' ? 4 : 3;
+        int form = type == 'e'                  ? 0
+                   : type == 'E'                ? 1
+                   : type == 'f' || type == 'F' ? 2
+                   : type == 'G'                ? 4
+                                                : 3;
         if (precision == 0 && form >= 3)
             precision = 1;
         int n = snprintf(digits, sizeof digits, forms[field->alternate][form], precision, f);
@@ -369,8 +372,8 @@ const struct text *format_percent(struct jinja *j, const struct text *format, st
         at = plain = percent_field(&b, format, at + 1, &args);
     }
     builder_slice(&b, format, plain, format->n_bytes);
-    bool left_over = v.kind == VALUE_TUPLE ? args.used < v.list->n_items
-                                           : args.used == 0 && !args.named;
+    bool left_over =
+        v.kind == VALUE_TUPLE ? args.used < v.list->n_items : args.used == 0 && !args.named;
     bool mapping = v.kind == VALUE_DICT || v.kind == VALUE_LIST || v.kind == VALUE_RANGE ||
                    v.kind == VALUE_UNDEFINED;
     if (left_over && !mapping)
@@ -506,8 +509,8 @@ static struct value field_value(struct jinja *j, const struct text *name,
     while (at < name->n_bytes) {
         bool attribute = name->bytes[at++] == '.';
         size_t start = at;
-        while (at < name->n_bytes &&
-               (attribute ? name->bytes[at] != '.' && name->bytes[at] != '[' : name->bytes[at] != ']'))
+        while (at < name->n_bytes && (attribute ? name->bytes[at] != '.' && name->bytes[at] != '['
+                                                : name->bytes[at] != ']'))
             at++;
         const struct text *part = text_slice(j, name, start, at);
         if (part->n_bytes == 0 || (!attribute && at >= name->n_bytes))

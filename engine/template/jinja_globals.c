@@ -1,6 +1,6 @@
-/* The global functions of a template: range, dict, namespace, raise_exception, strftime_now, cycler,
- * joiner. strftime_now() sees the time that the render was given, in UTC, so that the same request
- * gives the same prompt wherever and whenever it is rendered. */
+/* The global functions of a template: range, dict, namespace, raise_exception, strftime_now,
+ * cycler, joiner. strftime_now() sees the time that the render was given, in UTC, so that the same
+ * request gives the same prompt wherever and whenever it is rendered. */
 #include <time.h>
 
 #include "engine/template/jinja.h"
@@ -179,12 +179,9 @@ static struct value call_joiner(struct jinja *j, const struct call_args *args)
 }
 
 static const struct function_info functions[] = {
-    {"range", call_range},
-    {"dict", call_dict},
-    {"namespace", call_namespace},
-    {"raise_exception", call_raise},
-    {"strftime_now", call_strftime},
-    {"cycler", call_cycler},
+    {"range", call_range},           {"dict", call_dict},
+    {"namespace", call_namespace},   {"raise_exception", call_raise},
+    {"strftime_now", call_strftime}, {"cycler", call_cycler},
     {"joiner", call_joiner},
 };
 

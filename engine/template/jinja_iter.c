@@ -13,14 +13,26 @@
 #include "engine/template/jinja_text.h"
 #include "engine/template/jinja_unicode.h"
 
-enum iter_kind { ITER_NOTHING, ITER_LIST, ITER_REVERSED, ITER_TEXT, ITER_DICT, ITER_RANGE, ITER_LOOP,
-                 ITER_MAP, ITER_MAP_ATTRIBUTE, ITER_SELECT, ITER_UNIQUE, ITER_BATCH };
+enum iter_kind {
+    ITER_NOTHING,
+    ITER_LIST,
+    ITER_REVERSED,
+    ITER_TEXT,
+    ITER_DICT,
+    ITER_RANGE,
+    ITER_LOOP,
+    ITER_MAP,
+    ITER_MAP_ATTRIBUTE,
+    ITER_SELECT,
+    ITER_UNIQUE,
+    ITER_BATCH
+};
 
 struct iter {
     uint8_t kind;
     bool ended;
-    bool keep;              // SELECT: keep what passes; UNIQUE: case-sensitive
-    bool started;           // generators look at their source when first asked
+    bool keep;     // SELECT: keep what passes; UNIQUE: case-sensitive
+    bool started;  // generators look at their source when first asked
     struct value source;
     size_t at;
     struct iter *below;
@@ -28,9 +40,9 @@ struct iter {
     const struct test_info *test;
     const struct call_args *args;
     struct value attribute, extra;
-    struct dict *seen;      // UNIQUE
-    int64_t size;           // BATCH
-    struct value held;      // BATCH: first item of the next one, or MISSING
+    struct dict *seen;  // UNIQUE
+    int64_t size;       // BATCH
+    struct value held;  // BATCH: first item of the next one, or MISSING
 };
 
 bool value_is_iterable(struct value v)
@@ -160,8 +172,8 @@ static bool next_selected(struct jinja *j, struct iter *iter, struct value *out)
         struct value subject = *out;
         if (iter->attribute.kind != VALUE_MISSING)
             subject = attribute_path_get(j, subject, iter->attribute, value_missing());
-        bool passes = iter->test ? test_apply(j, iter->test, subject, iter->args)
-                                 : value_truth(j, subject);
+        bool passes =
+            iter->test ? test_apply(j, iter->test, subject, iter->args) : value_truth(j, subject);
         if (passes == iter->keep)
             return true;
     }
@@ -188,8 +200,8 @@ static bool next_batch(struct jinja *j, struct iter *iter, struct value *out)
 {
     struct list *batch = list_create(j, 4);
     struct value item;
-    /* As the reference: a full batch goes out when the next item comes, so a size below one puts all
-     * items into one batch. */
+    /* As the reference: a full batch goes out when the next item comes, so a size below one puts
+     * all items into one batch. */
     if (iter->held.kind != VALUE_MISSING)
         list_append(j, batch, iter->held);
     iter->held = value_missing();
@@ -412,15 +424,15 @@ int64_t loop_length(struct jinja *j, struct loop *loop)
         list_append(j, rest, item);
     loop->rest = rest;
     loop->rest_at = 0;
-    loop->n_items = (int64_t)rest->n_items + loop->index0 + 1 +
-                    (loop->after.kind != VALUE_MISSING);
+    loop->n_items = (int64_t)rest->n_items + loop->index0 + 1 + (loop->after.kind != VALUE_MISSING);
     return loop->n_items;
 }
 
 struct value loop_attribute(struct jinja *j, struct loop *loop, const struct text *name)
 {
-    static const char *const names[] = {"index", "index0", "first", "last", "length", "revindex",
-                                        "revindex0", "previtem", "nextitem", "depth", "depth0"};
+    static const char *const names[] = {"index",    "index0",   "first",     "last",
+                                        "length",   "revindex", "revindex0", "previtem",
+                                        "nextitem", "depth",    "depth0"};
     size_t which = 0;
     while (which < sizeof names / sizeof names[0] && !text_equals(name, names[which]))
         which++;
@@ -440,8 +452,7 @@ struct value loop_attribute(struct jinja *j, struct loop *loop, const struct tex
     case 6:
         return value_int(loop_length(j, loop) - loop->index0 - 1);
     case 7:
-        return loop->index0 == 0 ? value_undefined_hint("there is no previous item")
-                                 : loop->before;
+        return loop->index0 == 0 ? value_undefined_hint("there is no previous item") : loop->before;
     case 8:
         return loop_peek(j, loop) ? loop->after : value_undefined_hint("there is no next item");
     case 9:

@@ -36,17 +36,17 @@ struct value ignore_case(struct jinja *j, struct value v);
 /* `loop`: its own iterator with one item of look-ahead. */
 struct loop {
     struct iter *iter;
-    struct value source;         // MISSING: filtered, so without a length
+    struct value source;  // MISSING: filtered, so without a length
     struct value current, before, after, changed;
     int64_t index0;
-    int64_t n_items;             // -1 = unknown
-    struct list *rest;           // items that were collected to count them
+    int64_t n_items;    // -1 = unknown
+    struct list *rest;  // items that were collected to count them
     uint32_t rest_at;
     uint32_t depth0;
     const struct node *recursive;  // the STMT_FOR to call again, or NULL
     const struct node *test;       // {% for ... if test %}
     const struct node *target;
-    struct scope *scope;           // where the loop stands
+    struct scope *scope;  // where the loop stands
 };
 bool loop_next(struct jinja *j, struct loop *loop, struct value *item);
 int64_t loop_length(struct jinja *j, struct loop *loop);

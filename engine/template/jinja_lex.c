@@ -3,8 +3,8 @@
  * Two modes: text outside of tags, where white space control decides what is kept, and expressions
  * inside of them. The rules are those of jinja2 with trim_blocks (a newline behind a block or a
  * comment goes) and lstrip_blocks (white space from the start of the line to a block or comment
- * goes); "-" at either end strips all white space, "+" switches a rule off for one tag. Line ends are
- * normalised to \n and one at the end of the source is dropped.
+ * goes); "-" at either end strips all white space, "+" switches a rule off for one tag. Line ends
+ * are normalised to \n and one at the end of the source is dropped.
  *
  * Source: the jinja2 documentation, "Whitespace Control", and observed behaviour of jinja2 3.1. */
 #include "engine/template/jinja_lex.h"
@@ -328,7 +328,10 @@ static size_t lex_escape(struct lexer *lex, size_t at, size_t end, struct text_b
         char letters_of[12];
         size_t n = char_next(lex->source + at, end - at, &code);
         snprintf(letters_of, sizeof letters_of,
-                 code < 0x100 ? "x%02x" : code < 0x10000 ? "u%04x" : "U%08x", (unsigned)code);
+                 code < 0x100     ? "x%02x"
+                 : code < 0x10000 ? "u%04x"
+                                  : "U%08x",
+                 (unsigned)code);
         builder_literal(b, letters_of);
         return at + n;
     }
@@ -377,12 +380,12 @@ static const struct {
     const char *text;
     uint8_t kind;
 } operators[] = {
-    {"//", TOKEN_FLOORDIV}, {"**", TOKEN_POW},     {"==", TOKEN_EQ},       {"!=", TOKEN_NE},
-    {">=", TOKEN_GE},       {"<=", TOKEN_LE},      {"+", TOKEN_ADD},       {"-", TOKEN_SUB},
-    {"*", TOKEN_MUL},       {"/", TOKEN_DIV},      {"%", TOKEN_MOD},       {"~", TOKEN_TILDE},
-    {">", TOKEN_GT},        {"<", TOKEN_LT},       {"=", TOKEN_ASSIGN},    {".", TOKEN_DOT},
-    {":", TOKEN_COLON},     {"|", TOKEN_PIPE},     {",", TOKEN_COMMA},     {";", TOKEN_SEMICOLON},
-    {"(", TOKEN_LPAREN},    {")", TOKEN_RPAREN},   {"[", TOKEN_LBRACKET},  {"]", TOKEN_RBRACKET},
+    {"//", TOKEN_FLOORDIV}, {"**", TOKEN_POW},   {"==", TOKEN_EQ},      {"!=", TOKEN_NE},
+    {">=", TOKEN_GE},       {"<=", TOKEN_LE},    {"+", TOKEN_ADD},      {"-", TOKEN_SUB},
+    {"*", TOKEN_MUL},       {"/", TOKEN_DIV},    {"%", TOKEN_MOD},      {"~", TOKEN_TILDE},
+    {">", TOKEN_GT},        {"<", TOKEN_LT},     {"=", TOKEN_ASSIGN},   {".", TOKEN_DOT},
+    {":", TOKEN_COLON},     {"|", TOKEN_PIPE},   {",", TOKEN_COMMA},    {";", TOKEN_SEMICOLON},
+    {"(", TOKEN_LPAREN},    {")", TOKEN_RPAREN}, {"[", TOKEN_LBRACKET}, {"]", TOKEN_RBRACKET},
     {"{", TOKEN_LBRACE},    {"}", TOKEN_RBRACE},
 };
 
@@ -505,9 +508,9 @@ struct token *lex_template(struct jinja *j, const char *source, size_t n_bytes, 
 const char *token_describe(struct jinja *j, const struct token *token)
 {
     static const char *const names[] = {
-        [TOKEN_END] = "end of template",       [TOKEN_DATA] = "text",
-        [TOKEN_VARIABLE_BEGIN] = "'{{'",       [TOKEN_VARIABLE_END] = "'}}'",
-        [TOKEN_BLOCK_BEGIN] = "'{%'",          [TOKEN_BLOCK_END] = "'%}'",
+        [TOKEN_END] = "end of template", [TOKEN_DATA] = "text",
+        [TOKEN_VARIABLE_BEGIN] = "'{{'", [TOKEN_VARIABLE_END] = "'}}'",
+        [TOKEN_BLOCK_BEGIN] = "'{%'",    [TOKEN_BLOCK_END] = "'%}'",
     };
     if (token->kind < TOKEN_NAME)
         return names[token->kind];

@@ -21,8 +21,8 @@ struct method_info {
 
 /* ---- str ---- */
 
-#define TEXT_METHOD(name) static struct value str_##name(struct jinja *j, struct value self,       \
-                                                         struct value *args)
+#define TEXT_METHOD(name)                                                                          \
+    static struct value str_##name(struct jinja *j, struct value self, struct value *args)
 
 static bool text_arg_matches(struct jinja *j, const struct text *text, struct value v, bool start)
 {
@@ -64,14 +64,44 @@ static bool affix(struct jinja *j, struct value self, struct value *args, bool s
     return false;
 }
 
-TEXT_METHOD(startswith) { return value_bool(affix(j, self, args, true)); }
-TEXT_METHOD(endswith) { return value_bool(affix(j, self, args, false)); }
-TEXT_METHOD(upper) { (void)args; return value_text(text_upper(j, self.text)); }
-TEXT_METHOD(lower) { (void)args; return value_text(text_lower(j, self.text)); }
-TEXT_METHOD(casefold) { (void)args; return value_text(text_casefold(j, self.text)); }
-TEXT_METHOD(capitalize) { (void)args; return value_text(text_capitalize(j, self.text)); }
-TEXT_METHOD(title) { (void)args; return value_text(text_title(j, self.text)); }
-TEXT_METHOD(swapcase) { (void)args; return value_text(text_swapcase(j, self.text)); }
+TEXT_METHOD(startswith)
+{
+    return value_bool(affix(j, self, args, true));
+}
+TEXT_METHOD(endswith)
+{
+    return value_bool(affix(j, self, args, false));
+}
+TEXT_METHOD(upper)
+{
+    (void)args;
+    return value_text(text_upper(j, self.text));
+}
+TEXT_METHOD(lower)
+{
+    (void)args;
+    return value_text(text_lower(j, self.text));
+}
+TEXT_METHOD(casefold)
+{
+    (void)args;
+    return value_text(text_casefold(j, self.text));
+}
+TEXT_METHOD(capitalize)
+{
+    (void)args;
+    return value_text(text_capitalize(j, self.text));
+}
+TEXT_METHOD(title)
+{
+    (void)args;
+    return value_text(text_title(j, self.text));
+}
+TEXT_METHOD(swapcase)
+{
+    (void)args;
+    return value_text(text_swapcase(j, self.text));
+}
 
 TEXT_METHOD(strip)
 {
@@ -87,7 +117,8 @@ TEXT_METHOD(rstrip)
 }
 TEXT_METHOD(split)
 {
-    return value_list(text_split(j, self.text, arg_text(j, args[0], true), arg_int(j, args[1], -1)));
+    return value_list(
+        text_split(j, self.text, arg_text(j, args[0], true), arg_int(j, args[1], -1)));
 }
 TEXT_METHOD(rsplit)
 {
@@ -103,8 +134,8 @@ TEXT_METHOD(replace)
     const struct text *to = arg_text(j, args[1], false);
     if (self.text->markup)
         to = text_escape(j, to);
-    return value_text(text_replace(j, self.text, arg_text(j, args[0], false), to,
-                                   arg_int(j, args[2], -1)));
+    return value_text(
+        text_replace(j, self.text, arg_text(j, args[0], false), to, arg_int(j, args[2], -1)));
 }
 
 static int64_t find(struct jinja *j, struct value self, struct value *args, bool last)
@@ -129,10 +160,22 @@ static struct value index_of(struct jinja *j, struct value self, struct value *a
     return value_int(at);
 }
 
-TEXT_METHOD(find) { return value_int(find(j, self, args, false)); }
-TEXT_METHOD(rfind) { return value_int(find(j, self, args, true)); }
-TEXT_METHOD(index) { return index_of(j, self, args, false); }
-TEXT_METHOD(rindex) { return index_of(j, self, args, true); }
+TEXT_METHOD(find)
+{
+    return value_int(find(j, self, args, false));
+}
+TEXT_METHOD(rfind)
+{
+    return value_int(find(j, self, args, true));
+}
+TEXT_METHOD(index)
+{
+    return index_of(j, self, args, false);
+}
+TEXT_METHOD(rindex)
+{
+    return index_of(j, self, args, true);
+}
 
 TEXT_METHOD(count)
 {
@@ -202,8 +245,14 @@ static struct value partition(struct jinja *j, struct value self, struct value s
     return value_tuple(list);
 }
 
-TEXT_METHOD(partition) { return partition(j, self, args[0], false); }
-TEXT_METHOD(rpartition) { return partition(j, self, args[0], true); }
+TEXT_METHOD(partition)
+{
+    return partition(j, self, args[0], false);
+}
+TEXT_METHOD(rpartition)
+{
+    return partition(j, self, args[0], true);
+}
 
 static struct value justify(struct jinja *j, struct value self, struct value *args, int side)
 {
@@ -226,9 +275,18 @@ static struct value justify(struct jinja *j, struct value self, struct value *ar
     return value_text(text_with_markup(j, builder_finish(&b), self.text->markup));
 }
 
-TEXT_METHOD(ljust) { return justify(j, self, args, -1); }
-TEXT_METHOD(rjust) { return justify(j, self, args, 1); }
-TEXT_METHOD(center) { return justify(j, self, args, 0); }
+TEXT_METHOD(ljust)
+{
+    return justify(j, self, args, -1);
+}
+TEXT_METHOD(rjust)
+{
+    return justify(j, self, args, 1);
+}
+TEXT_METHOD(center)
+{
+    return justify(j, self, args, 0);
+}
 
 TEXT_METHOD(zfill)
 {
@@ -303,8 +361,7 @@ static struct value list_do_pop(struct jinja *j, struct value self, struct value
         jinja_fail(j, ERR_INVALID, n ? "pop index out of range" : "pop from empty list");
     struct value item = self.list->items[at];
     jinja_step(j, (size_t)(n - at) * sizeof item);
-    memmove(self.list->items + at, self.list->items + at + 1,
-            (size_t)(n - at - 1) * sizeof item);
+    memmove(self.list->items + at, self.list->items + at + 1, (size_t)(n - at - 1) * sizeof item);
     self.list->n_items--;
     return item;
 }
@@ -406,7 +463,10 @@ static struct value cycler_do_reset(struct jinja *j, struct value self, struct v
 
 /* ---- the table ---- */
 
-#define STR(name, parameters) {VALUE_TEXT, #name, str_##name, parameters}
+#define STR(name, parameters)                                                                      \
+    {                                                                                              \
+        VALUE_TEXT, #name, str_##name, parameters                                                  \
+    }
 static const struct method_info methods[] = {
     STR(split, "sep= maxsplit="),
     STR(strip, "/chars="),
@@ -480,9 +540,9 @@ static const struct method_info methods[] = {
 
 bool method_is_unsupported(const char *name, size_t n_bytes)
 {
-    static const char *const names[] = {"encode",     "translate",    "maketrans", "format_map",
-                                        "isprintable", "isidentifier", "fromkeys",  "bit_length",
-                                        "is_integer",  "as_integer_ratio", "to_bytes"};
+    static const char *const names[] = {
+        "encode",   "translate",  "maketrans",  "format_map",       "isprintable", "isidentifier",
+        "fromkeys", "bit_length", "is_integer", "as_integer_ratio", "to_bytes"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strlen(names[i]) == n_bytes && memcmp(names[i], name, n_bytes) == 0)
             return true;
@@ -522,8 +582,7 @@ static struct value loop_cycle(struct jinja *j, const struct loop *loop,
     return args->positional[(size_t)loop->index0 % args->n_positional];
 }
 
-struct value method_call(struct jinja *j, struct bound_method *method,
-                         const struct call_args *args)
+struct value method_call(struct jinja *j, struct bound_method *method, const struct call_args *args)
 {
     const struct method_info *info = method->info;
     struct value out[CALL_PARAMETERS_MAX];

@@ -44,8 +44,16 @@ enum node_kind {
     STMT_CONTINUE,
 };
 
-enum compare_op { COMPARE_EQ, COMPARE_NE, COMPARE_LT, COMPARE_LE, COMPARE_GT, COMPARE_GE, COMPARE_IN,
-                  COMPARE_NOT_IN };
+enum compare_op {
+    COMPARE_EQ,
+    COMPARE_NE,
+    COMPARE_LT,
+    COMPARE_LE,
+    COMPARE_GT,
+    COMPARE_GE,
+    COMPARE_IN,
+    COMPARE_NOT_IN
+};
 
 struct node_keyword {
     const struct text *name;
@@ -64,26 +72,26 @@ struct node_parameter {
 };
 
 struct node {
-    uint8_t kind;           // enum node_kind
-    bool recursive;         // STMT_FOR
-    bool keeps_scope;       // STMT_FOR: the body defines macros, so each round needs its own scope
+    uint8_t kind;      // enum node_kind
+    bool recursive;    // STMT_FOR
+    bool keeps_scope;  // STMT_FOR: the body defines macros, so each round needs its own scope
     bool uses_caller, uses_varargs, uses_kwargs;  // STMT_MACRO, STMT_CALL
-    uint16_t height;        // 1 + the largest of the children
+    uint16_t height;                              // 1 + the largest of the children
     uint32_t line;
-    uint32_t name;          // index into jinja_template.names
+    uint32_t name;  // index into jinja_template.names
     struct value value;
     struct node *a, *b, *c, *d;
     struct node **items;
     size_t n_items;
-    const uint8_t *ops;     // n_items of them
+    const uint8_t *ops;  // n_items of them
     struct node *body, *other;
     struct node_call *call;
     const struct filter_info *filter;
     const struct test_info *test;
     struct node_parameter *parameters;
     size_t n_parameters;
-    /* STMT_BODY that is a frame: names that are undefined from the entry until they are set, although
-     * a variable of the render has that name. */
+    /* STMT_BODY that is a frame: names that are undefined from the entry until they are set,
+     * although a variable of the render has that name. */
     uint32_t *unset;
     size_t n_unset;
 };
@@ -93,9 +101,9 @@ enum known_name { NAME_LOOP, NAME_CALLER, NAME_VARARGS, NAME_KWARGS, NAMES_KNOWN
 
 struct jinja_template {
     struct arena arena;
-    struct node *root;           // STMT_BODY
-    const struct text **names;   // every identifier once
-    struct value *globals;       // beside names: the global of that name, or MISSING
+    struct node *root;          // STMT_BODY
+    const struct text **names;  // every identifier once
+    struct value *globals;      // beside names: the global of that name, or MISSING
     size_t n_names;
     const struct text **strings;  // string literals and attribute names, for jinja_mentions
     size_t n_strings;

@@ -60,8 +60,8 @@ struct value number_from_digits(struct jinja *j, const char *digits, size_t n_di
     return (struct value){.kind = VALUE_BIG, .text = text};
 }
 
-/* Strips white space (without the separators 0x1c-0x1f, as int() and float() do) and turns any Unicode
- * decimal digit into ASCII. */
+/* Strips white space (without the separators 0x1c-0x1f, as int() and float() do) and turns any
+ * Unicode decimal digit into ASCII. */
 static char *number_text(struct jinja *j, const struct text *text, size_t *n)
 {
     char *out = jinja_alloc(j, (size_t)text->n_bytes + 1);
@@ -324,8 +324,8 @@ static struct value int_arithmetic(struct jinja *j, enum arithmetic op, int64_t 
         break;
     }
     if (b == 0)
-        jinja_fail(j, ERR_INVALID, op == ARITH_DIV ? "division by zero"
-                                                   : "integer division or modulo by zero");
+        jinja_fail(j, ERR_INVALID,
+                   op == ARITH_DIV ? "division by zero" : "integer division or modulo by zero");
     if (op == ARITH_DIV && llabs(a) <= 1LL << 53 && llabs(b) <= 1LL << 53)
         return value_float((double)a / (double)b);
     if (op == ARITH_DIV)

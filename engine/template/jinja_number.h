@@ -1,5 +1,5 @@
-/* Python's numbers: text forms, comparison and arithmetic. Integers are 64-bit; longer ones from the
- * request keep their digits and can be printed and compared, not calculated with. */
+/* Python's numbers: text forms, comparison and arithmetic. Integers are 64-bit; longer ones from
+ * the request keep their digits and can be printed and compared, not calculated with. */
 #ifndef WICARA_TEMPLATE_JINJA_NUMBER_H
 #define WICARA_TEMPLATE_JINJA_NUMBER_H
 
@@ -7,7 +7,15 @@
 
 enum { NUMBER_TEXT_BYTES = 40 };
 
-enum arithmetic { ARITH_ADD, ARITH_SUB, ARITH_MUL, ARITH_DIV, ARITH_FLOORDIV, ARITH_MOD, ARITH_POW };
+enum arithmetic {
+    ARITH_ADD,
+    ARITH_SUB,
+    ARITH_MUL,
+    ARITH_DIV,
+    ARITH_FLOORDIV,
+    ARITH_MOD,
+    ARITH_POW
+};
 
 /* repr(): the shortest digits that read back as the same double. Returns the length. */
 size_t float_repr(double f, char out[NUMBER_TEXT_BYTES]);

@@ -1,6 +1,6 @@
-/* Operators on values; see jinja_ops.h. Python's rules, with jinja2's lookup order for attributes and
- * items. Names between double underscores never lead anywhere: there is nothing behind them here, but
- * a template that tries gets the same refusal as in the sandbox. */
+/* Operators on values; see jinja_ops.h. Python's rules, with jinja2's lookup order for attributes
+ * and items. Names between double underscores never lead anywhere: there is nothing behind them
+ * here, but a template that tries gets the same refusal as in the sandbox. */
 #include "engine/template/jinja_ops.h"
 
 #include "engine/template/jinja.h"
@@ -14,10 +14,8 @@
 static struct value undefined_of(struct value object, const struct text *name,
                                  enum undefined_reason reason)
 {
-    return (struct value){.kind = VALUE_UNDEFINED,
-                          .detail = (uint8_t)reason,
-                          .owner = object.kind,
-                          .text = name};
+    return (struct value){
+        .kind = VALUE_UNDEFINED, .detail = (uint8_t)reason, .owner = object.kind, .text = name};
 }
 
 static bool is_dunder(const struct text *name)
@@ -109,8 +107,7 @@ static struct value own_item(struct jinja *j, struct value object, struct value 
 {
     int64_t at, length;
     if (object.kind == VALUE_DICT) {
-        struct value *found =
-            value_is_hashable(index) ? dict_find(j, object.dict, index) : NULL;
+        struct value *found = value_is_hashable(index) ? dict_find(j, object.dict, index) : NULL;
         return found ? *found : value_missing();
     }
     bool indexable = value_is_sequence_of_items(object) || object.kind == VALUE_TEXT ||

@@ -1,8 +1,9 @@
 /* Statements of templates, and the names they define; see jinja_parse.h.
  *
- * A template becomes a tree of nodes in the arena of the compiled template. Identifiers are numbered,
- * string literals are kept in a list for jinja_mentions(). What jinja2 knows and this interpreter
- * does not (include, import, extends, block, autoescape ...) is refused here by its name. */
+ * A template becomes a tree of nodes in the arena of the compiled template. Identifiers are
+ * numbered, string literals are kept in a list for jinja_mentions(). What jinja2 knows and this
+ * interpreter does not (include, import, extends, block, autoescape ...) is refused here by its
+ * name. */
 #include "engine/template/jinja_parse.h"
 
 #include <stdarg.h>
@@ -167,7 +168,8 @@ static void check_unknown(struct parser *p)
                name->bytes);
 }
 
-/* Up to a block that opens with one of `ends` (NULL: the end of the template); stands on its name. */
+/* Up to a block that opens with one of `ends` (NULL: the end of the template); stands on its
+ * name. */
 static struct node *parse_until(struct parser *p, const char *const *ends)
 {
     struct node *body = node_create(p, STMT_BODY, parse_token(p)->line);
@@ -360,8 +362,8 @@ static void parse_signature(struct parser *p, struct node *node)
     parse_expect(p, TOKEN_RPAREN);
 }
 
-/* Which of the special names occur between two places of the source. A name that is merely set there
- * counts too, which only costs an unused variable. */
+/* Which of the special names occur between two places of the source. A name that is merely set
+ * there counts too, which only costs an unused variable. */
 static void note_special_names(struct parser *p, struct node *node, size_t from)
 {
     for (size_t i = from; i < p->at; i++) {
@@ -448,7 +450,8 @@ static struct node *parse_with(struct parser *p, uint32_t line)
     return node;
 }
 
-/* {% generation %} marks what the assistant wrote; it renders as its body, in a scope of its own. */
+/* {% generation %} marks what the assistant wrote; it renders as its body, in a scope of its
+ * own. */
 static struct node *parse_generation(struct parser *p, uint32_t line)
 {
     static const char *const ends[] = {"endgeneration", NULL};

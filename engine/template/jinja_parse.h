@@ -24,13 +24,13 @@ struct parser {
     struct jinja_template *code;
     struct token *tokens;
     size_t at;
-    struct dict *name_index;    // identifier -> index
+    struct dict *name_index;  // identifier -> index
     struct list *names;
     struct list *strings;
     uint32_t nesting;
-    uint32_t loops;             // loops around this place within the same macro
-    uint32_t macros_defined;    // so far, to see whether a loop body holds one
-    bool in_branch;             // within {% if %} of the same frame
+    uint32_t loops;               // loops around this place within the same macro
+    uint32_t macros_defined;      // so far, to see whether a loop body holds one
+    bool in_branch;               // within {% if %} of the same frame
     struct unknown_name unknown;  // first one outside of branches, not yet reported
 };
 

@@ -1,9 +1,9 @@
 /* Expressions of templates; see jinja_parse.h.
  *
- * Recursive descent by jinja2's order of precedence: or, and, not, comparison, + -, ~, * / // %, **,
- * sign, then postfix (attribute, item, call) and filters and tests. Chains of one level become one
- * node with many operands, so that long sums are not deep trees; brackets, signs and the like count
- * as nesting and are bounded, and so is the height of the tree. */
+ * Recursive descent by jinja2's order of precedence: or, and, not, comparison, + -, ~, * / // %,
+ * **, sign, then postfix (attribute, item, call) and filters and tests. Chains of one level become
+ * one node with many operands, so that long sums are not deep trees; brackets, signs and the like
+ * count as nesting and are bounded, and so is the height of the tree. */
 #include "engine/template/jinja_parse.h"
 
 #include "engine/template/jinja_text.h"
@@ -422,8 +422,8 @@ static struct node_call *parse_call_args(struct parser *p, struct node *owner)
             }
             for (size_t i = 0; i < call->n_keywords; i++) {
                 if (text_same(keywords[i].name, token->text))
-                    parse_fail(p, "keyword argument '%.*s' is repeated",
-                               (int)token->text->n_bytes, token->text->bytes);
+                    parse_fail(p, "keyword argument '%.*s' is repeated", (int)token->text->n_bytes,
+                               token->text->bytes);
             }
             struct node *value = node_child(p, owner, parse_expression(p, true));
             keywords[call->n_keywords++] = (struct node_keyword){token->text, value};
@@ -492,8 +492,8 @@ static struct node *parse_subscript(struct parser *p, struct node *base)
     if (token->kind == TOKEN_DOT) {
         const struct token *attribute = parse_token(p);
         p->at++;
-        node = node_create(p, attribute->kind == TOKEN_NAME ? EXPR_ATTRIBUTE : EXPR_ITEM,
-                           token->line);
+        node =
+            node_create(p, attribute->kind == TOKEN_NAME ? EXPR_ATTRIBUTE : EXPR_ITEM, token->line);
         node->a = node_child(p, node, base);
         if (attribute->kind == TOKEN_NAME) {
             node->value = value_text(attribute->text);

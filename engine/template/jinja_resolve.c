@@ -2,22 +2,22 @@
  *
  * jinja2 decides at compile time where a name comes from. A frame is the template, the body of a
  * loop, macro, call, filter, with or set block; {% if %} is none. When the first thing that a frame
- * does with a name, outside of any branch, is to set it, and no frame around mentions it, the name is
- * the frame's own: reading it earlier (from a nested frame, or in the next round) gives undefined
- * even if the render has a variable so named. All other names are found by looking outwards at run
- * time. This file finds the former and leaves their list at the body of the frame.
+ * does with a name, outside of any branch, is to set it, and no frame around mentions it, the name
+ * is the frame's own: reading it earlier (from a nested frame, or in the next round) gives
+ * undefined even if the render has a variable so named. All other names are found by looking
+ * outwards at run time. This file finds the former and leaves their list at the body of the frame.
  *
  * Source: observed behaviour of jinja2 3.1; tests/golden/template compares. */
 #include "engine/template/jinja_node.h"
 
 struct resolver {
     struct jinja *j;
-    uint32_t *seen_in;      // [names] number of the frame that mentioned the name last
-    uint32_t *mentions;     // [names] frames around the present one that mention it
+    uint32_t *seen_in;   // [names] number of the frame that mentioned the name last
+    uint32_t *mentions;  // [names] frames around the present one that mention it
     uint32_t frames;
     /* the frame at hand */
     uint32_t frame;
-    uint32_t *names;        // mentioned, in order
+    uint32_t *names;  // mentioned, in order
     size_t n_names, capacity;
     uint32_t *unset;
     size_t n_unset, unset_capacity;

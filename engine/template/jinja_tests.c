@@ -56,15 +56,44 @@ static int64_t remainder_of(struct jinja *j, struct value v, struct value by)
     return number_as_int(rest, &i) ? i : -1;
 }
 
-TEST(odd) { (void)args; return remainder_of(j, v, value_int(2)) == 1; }
-TEST(even) { (void)args; return remainder_of(j, v, value_int(2)) == 0; }
-TEST(divisibleby) { return remainder_of(j, v, args[0]) == 0; }
-TEST(eq) { return value_equal(j, v, args[0]); }
-TEST(ne) { return !value_equal(j, v, args[0]); }
-TEST(lt) { return value_order(j, v, args[0], "<") == -1; }
-TEST(gt) { return value_order(j, v, args[0], ">") == 1; }
-TEST(le) { return value_order(j, v, args[0], "<=") <= 0; }
-TEST(in) { return value_contains(j, args[0], v); }
+TEST(odd)
+{
+    (void)args;
+    return remainder_of(j, v, value_int(2)) == 1;
+}
+TEST(even)
+{
+    (void)args;
+    return remainder_of(j, v, value_int(2)) == 0;
+}
+TEST(divisibleby)
+{
+    return remainder_of(j, v, args[0]) == 0;
+}
+TEST(eq)
+{
+    return value_equal(j, v, args[0]);
+}
+TEST(ne)
+{
+    return !value_equal(j, v, args[0]);
+}
+TEST(lt)
+{
+    return value_order(j, v, args[0], "<") == -1;
+}
+TEST(gt)
+{
+    return value_order(j, v, args[0], ">") == 1;
+}
+TEST(le)
+{
+    return value_order(j, v, args[0], "<=") <= 0;
+}
+TEST(in)
+{
+    return value_contains(j, args[0], v);
+}
 
 TEST(ge)
 {
@@ -97,8 +126,9 @@ TEST(sameas)
 TEST(filter)
 {
     (void)args;
-    return v.kind == VALUE_TEXT && (filter_find(v.text->bytes, v.text->n_bytes) ||
-                                    filter_is_unsupported(v.text->bytes, v.text->n_bytes)) &&
+    return v.kind == VALUE_TEXT &&
+           (filter_find(v.text->bytes, v.text->n_bytes) ||
+            filter_is_unsupported(v.text->bytes, v.text->n_bytes)) &&
            j != NULL;
 }
 TEST(test)
@@ -109,25 +139,44 @@ TEST(test)
 }
 
 static const struct test_info tests[] = {
-    {"defined", is_defined, ""},      {"undefined", is_undefined, ""},
-    {"none", is_none, ""},            {"boolean", is_boolean, ""},
-    {"true", is_yes, ""},             {"false", is_no, ""},
-    {"integer", is_integer, ""},      {"float", is_float, ""},
-    {"number", is_number, ""},        {"string", is_string, ""},
-    {"mapping", is_mapping, ""},      {"sequence", is_sequence, ""},
-    {"iterable", is_iterable, ""},    {"callable", is_callable, ""},
-    {"escaped", is_escaped, ""},      {"lower", is_lower, ""},
-    {"upper", is_upper, ""},          {"odd", is_odd, ""},
-    {"even", is_even, ""},            {"divisibleby", is_divisibleby, "num"},
-    {"sameas", is_sameas, "other"},   {"in", is_in, "seq"},
-    {"filter", is_filter, ""},        {"test", is_test, ""},
-    {"eq", is_eq, "/other"},          {"==", is_eq, "/other"},
-    {"equalto", is_eq, "/other"},     {"ne", is_ne, "/other"},
-    {"!=", is_ne, "/other"},          {"lt", is_lt, "/other"},
-    {"<", is_lt, "/other"},           {"lessthan", is_lt, "/other"},
-    {"le", is_le, "/other"},          {"<=", is_le, "/other"},
-    {"gt", is_gt, "/other"},          {">", is_gt, "/other"},
-    {"greaterthan", is_gt, "/other"}, {"ge", is_ge, "/other"},
+    {"defined", is_defined, ""},
+    {"undefined", is_undefined, ""},
+    {"none", is_none, ""},
+    {"boolean", is_boolean, ""},
+    {"true", is_yes, ""},
+    {"false", is_no, ""},
+    {"integer", is_integer, ""},
+    {"float", is_float, ""},
+    {"number", is_number, ""},
+    {"string", is_string, ""},
+    {"mapping", is_mapping, ""},
+    {"sequence", is_sequence, ""},
+    {"iterable", is_iterable, ""},
+    {"callable", is_callable, ""},
+    {"escaped", is_escaped, ""},
+    {"lower", is_lower, ""},
+    {"upper", is_upper, ""},
+    {"odd", is_odd, ""},
+    {"even", is_even, ""},
+    {"divisibleby", is_divisibleby, "num"},
+    {"sameas", is_sameas, "other"},
+    {"in", is_in, "seq"},
+    {"filter", is_filter, ""},
+    {"test", is_test, ""},
+    {"eq", is_eq, "/other"},
+    {"==", is_eq, "/other"},
+    {"equalto", is_eq, "/other"},
+    {"ne", is_ne, "/other"},
+    {"!=", is_ne, "/other"},
+    {"lt", is_lt, "/other"},
+    {"<", is_lt, "/other"},
+    {"lessthan", is_lt, "/other"},
+    {"le", is_le, "/other"},
+    {"<=", is_le, "/other"},
+    {"gt", is_gt, "/other"},
+    {">", is_gt, "/other"},
+    {"greaterthan", is_gt, "/other"},
+    {"ge", is_ge, "/other"},
     {">=", is_ge, "/other"},
 };
 

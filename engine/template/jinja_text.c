@@ -1,8 +1,8 @@
 /* Strings with provenance; see jinja_text.h.
  *
  * A text is a view: slices, strip and split share the bytes. Provenance is a three-way flag, and a
- * list of untrusted spans only for strings that mix both, so the usual strings cost nothing. Spans of
- * a view may reach past its end (they are shared as well) and are clipped when they are read.
+ * list of untrusted spans only for strings that mix both, so the usual strings cost nothing. Spans
+ * of a view may reach past its end (they are shared as well) and are clipped when they are read.
  *
  * A concatenation leaves room behind its result, and the next one appends there in place when its
  * left side ends where that memory is used up to. Strings that grow in a loop therefore cost their
@@ -295,11 +295,21 @@ const struct text *text_escape(struct jinja *j, const struct text *text)
     for (size_t i = 0; i < text->n_bytes; i++) {
         const char *to = NULL;
         switch (text->bytes[i]) {
-        case '&': to = "&amp;"; break;
-        case '<': to = "&lt;"; break;
-        case '>': to = "&gt;"; break;
-        case '"': to = "&#34;"; break;
-        case '\'': to = "&#39;"; break;
+        case '&':
+            to = "&amp;";
+            break;
+        case '<':
+            to = "&lt;";
+            break;
+        case '>':
+            to = "&gt;";
+            break;
+        case '"':
+            to = "&#34;";
+            break;
+        case '\'':
+            to = "&#39;";
+            break;
         }
         if (!to)
             continue;
@@ -319,8 +329,8 @@ size_t text_find(const struct text *text, const struct text *needle, size_t from
         return SIZE_MAX;
     if (needle->n_bytes == 0)
         return from;
-    const char *hit = memmem(text->bytes + from, text->n_bytes - from, needle->bytes,
-                             needle->n_bytes);
+    const char *hit =
+        memmem(text->bytes + from, text->n_bytes - from, needle->bytes, needle->n_bytes);
     return hit ? (size_t)(hit - text->bytes) : SIZE_MAX;
 }
 

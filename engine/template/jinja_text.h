@@ -33,7 +33,8 @@ const struct text *text_with_markup(struct jinja *j, const struct text *text, bo
 /* HTML-escapes & < > ' " as markupsafe does, unless the text is markup already. */
 const struct text *text_escape(struct jinja *j, const struct text *text);
 
-/* Byte offset of `needle` at or after `from`, or SIZE_MAX. text_rfind: the last that ends by `to`. */
+/* Byte offset of `needle` at or after `from`, or SIZE_MAX. text_rfind: the last that ends by
+ * `to`. */
 size_t text_find(const struct text *text, const struct text *needle, size_t from);
 size_t text_rfind(const struct text *text, const struct text *needle, size_t to);
 const struct text *text_replace(struct jinja *j, const struct text *text, const struct text *from,

@@ -43,8 +43,7 @@ bool char_is(enum char_class class, uint32_t c)
     case CHAR_TITLE:
         return in_ranges(title_ranges, COUNT(title_ranges), c);
     case CHAR_HIDDEN:
-        return c < 0x80 ? c < 0x20 || c == 0x7f
-                        : in_ranges(hidden_ranges, COUNT(hidden_ranges), c);
+        return c < 0x80 ? c < 0x20 || c == 0x7f : in_ranges(hidden_ranges, COUNT(hidden_ranges), c);
     case CHAR_IGNORABLE:
         return in_ranges(ignorable_ranges, COUNT(ignorable_ranges), c);
     }
@@ -81,7 +80,10 @@ struct case_table {
     const struct case_special *special;
     size_t n_special;
 };
-#define CASE_TABLE(name) {name, COUNT(name), name##_special, COUNT(name##_special)}
+#define CASE_TABLE(name)                                                                           \
+    {                                                                                              \
+        name, COUNT(name), name##_special, COUNT(name##_special)                                   \
+    }
 static const struct case_table case_tables[] = {
     [CASE_UPPER] = CASE_TABLE(to_upper),
     [CASE_LOWER] = CASE_TABLE(to_lower),

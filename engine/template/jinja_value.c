@@ -336,8 +336,8 @@ static bool view_equal(struct jinja *j, struct value a, struct value b, int dept
         return false;
     for (uint32_t i = 0; i < a.dict->n_entries; i++) {
         struct value *other = dict_find(j, b.dict, a.dict->entries[i].key);
-        if (!other || (a.detail == VIEW_ITEMS &&
-                       !equal_at(j, a.dict->entries[i].value, *other, depth + 1)))
+        if (!other ||
+            (a.detail == VIEW_ITEMS && !equal_at(j, a.dict->entries[i].value, *other, depth + 1)))
             return false;
     }
     return true;
@@ -376,7 +376,8 @@ static bool equal_at(struct jinja *j, struct value a, struct value b, int depth)
     case VALUE_VIEW:
         return view_equal(j, a, b, depth);
     case VALUE_METHOD:
-        return a.method->info == b.method->info && equal_at(j, a.method->self, b.method->self, depth + 1);
+        return a.method->info == b.method->info &&
+               equal_at(j, a.method->self, b.method->self, depth + 1);
     default:
         return a.list == b.list;  // identity: the union holds a pointer
     }
@@ -485,8 +486,8 @@ void value_fail_undefined(struct jinja *j, struct value v)
     case UNDEFINED_NAME:
         jinja_fail(j, ERR_INVALID, "'%.*s' is undefined", (int)v.text->n_bytes, v.text->bytes);
     case UNDEFINED_UNSAFE:
-        jinja_fail(j, ERR_INVALID, "attribute '%.*s' of '%s' is not allowed",
-                   (int)v.text->n_bytes, v.text->bytes, value_type_name(owner));
+        jinja_fail(j, ERR_INVALID, "attribute '%.*s' of '%s' is not allowed", (int)v.text->n_bytes,
+                   v.text->bytes, value_type_name(owner));
     case UNDEFINED_ELEMENT:
         jinja_fail(j, ERR_INVALID, "'%s' has no such element", value_type_name(owner));
     default:

@@ -1,10 +1,10 @@
 /* Values of the template interpreter, and the machine that owns their memory.
  *
- * Everything a compile or a render makes lives in the one arena of its machine and is freed at once,
- * so there is no reference counting. A failure anywhere below jinja_open() or jinja_render() leaves
- * through jinja_fail(), which jumps back to that entry: nothing but the arena and the output buffer
- * is held, and both belong to the entry. Values made at compile time are constants that several
- * renders read at once and never change. */
+ * Everything a compile or a render makes lives in the one arena of its machine and is freed at
+ * once, so there is no reference counting. A failure anywhere below jinja_open() or jinja_render()
+ * leaves through jinja_fail(), which jumps back to that entry: nothing but the arena and the output
+ * buffer is held, and both belong to the entry. Values made at compile time are constants that
+ * several renders read at once and never change. */
 #ifndef WICARA_TEMPLATE_JINJA_VALUE_H
 #define WICARA_TEMPLATE_JINJA_VALUE_H
 
@@ -61,28 +61,28 @@ enum taint { TAINT_NONE, TAINT_ALL, TAINT_SOME };
 struct text {
     const char *bytes;
     uint32_t n_bytes;
-    uint32_t n_chars;                // code points; TEXT_CHARS_UNKNOWN until asked for
-    const struct text_span *spans;   // TAINT_SOME only: untrusted bytes; `last` may pass n_bytes
+    uint32_t n_chars;               // code points; TEXT_CHARS_UNKNOWN until asked for
+    const struct text_span *spans;  // TAINT_SOME only: untrusted bytes; `last` may pass n_bytes
     uint32_t n_spans;
-    uint8_t taint;                   // enum taint: which bytes came from the request
-    bool markup;                     // made by |safe or |escape: + and some methods escape the rest
-    struct text_tail *tail;          // growable memory that `bytes` lies in, or NULL
+    uint8_t taint;           // enum taint: which bytes came from the request
+    bool markup;             // made by |safe or |escape: + and some methods escape the rest
+    struct text_tail *tail;  // growable memory that `bytes` lies in, or NULL
 };
 #define TEXT_CHARS_UNKNOWN UINT32_MAX
 
 struct value {
-    uint8_t kind;       // enum value_kind
-    bool untrusted;     // BOOL, INT, FLOAT, BIG: came from the request
-    uint8_t detail;     // UNDEFINED: enum undefined_reason; VIEW: enum view_kind
-    uint8_t owner;      // UNDEFINED: enum value_kind of the object that lacks the attribute
+    uint8_t kind;    // enum value_kind
+    bool untrusted;  // BOOL, INT, FLOAT, BIG: came from the request
+    uint8_t detail;  // UNDEFINED: enum undefined_reason; VIEW: enum view_kind
+    uint8_t owner;   // UNDEFINED: enum value_kind of the object that lacks the attribute
     union {
         bool boolean;
         int64_t integer;
         double real;
-        const struct text *text;   // TEXT, BIG; UNDEFINED: the name, or NULL
-        const char *hint;          // UNDEFINED with a reason of its own
-        struct list *list;         // LIST, TUPLE
-        struct dict *dict;         // DICT, NAMESPACE, VIEW
+        const struct text *text;  // TEXT, BIG; UNDEFINED: the name, or NULL
+        const char *hint;         // UNDEFINED with a reason of its own
+        struct list *list;        // LIST, TUPLE
+        struct dict *dict;        // DICT, NAMESPACE, VIEW
         struct range *range;
         struct iter *iter;
         struct macro *macro;
@@ -94,8 +94,13 @@ struct value {
     };
 };
 
-enum undefined_reason { UNDEFINED_NAME, UNDEFINED_ATTRIBUTE, UNDEFINED_ELEMENT, UNDEFINED_HINT,
-                        UNDEFINED_UNSAFE };
+enum undefined_reason {
+    UNDEFINED_NAME,
+    UNDEFINED_ATTRIBUTE,
+    UNDEFINED_ELEMENT,
+    UNDEFINED_HINT,
+    UNDEFINED_UNSAFE
+};
 enum view_kind { VIEW_KEYS, VIEW_VALUES, VIEW_ITEMS };
 
 struct list {
@@ -120,8 +125,8 @@ struct range {
     int64_t n_items;
 };
 struct macro {
-    const struct node *node;   // STMT_MACRO or STMT_CALL
-    struct scope *scope;       // where it was defined
+    const struct node *node;  // STMT_MACRO or STMT_CALL
+    struct scope *scope;      // where it was defined
 };
 struct bound_method {
     struct value self;
@@ -142,12 +147,12 @@ struct jinja {
     jmp_buf fail_to;
     struct error *err;
     enum status status;
-    const char *stage;            // "chat template" in messages
-    uint32_t line;                // of what is being worked on, 0 = none
+    const char *stage;  // "chat template" in messages
+    uint32_t line;      // of what is being worked on, 0 = none
     uint64_t steps_left;
-    uint32_t eval_depth;          // nested evaluations on the C stack
-    uint32_t call_depth;          // nested macro calls
-    uint64_t hash_seed;           // names of a request cannot be made to collide
+    uint32_t eval_depth;  // nested evaluations on the C stack
+    uint32_t call_depth;  // nested macro calls
+    uint64_t hash_seed;   // names of a request cannot be made to collide
     /* render only */
     const struct jinja_template *code;
     struct dict *variables;

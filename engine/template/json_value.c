@@ -1,9 +1,9 @@
 /* JSON text to values; see json_value.h.
  *
- * Strict RFC 8259, recursive with a bounded depth. Strings without escapes are views of the input, so
- * that long contents are not copied. Integers keep their digits however long, floats become doubles
- * (which print as Python prints them). A repeated name keeps its place and takes the last value, as
- * in Python. \u0000 and lone surrogates are refused. */
+ * Strict RFC 8259, recursive with a bounded depth. Strings without escapes are views of the input,
+ * so that long contents are not copied. Integers keep their digits however long, floats become
+ * doubles (which print as Python prints them). A repeated name keeps its place and takes the last
+ * value, as in Python. \u0000 and lone surrogates are refused. */
 #include "engine/template/json_value.h"
 
 #include "engine/base/utf8.h"
@@ -39,8 +39,8 @@ static uint32_t hex4(struct json *json)
     uint32_t c = 0;
     for (int i = 0; i < 4; i++, json->at++) {
         char h = peek(json);
-        int digit = h >= '0' && h <= '9' ? h - '0' : (h | 32) >= 'a' && (h | 32) <= 'f'
-                                                         ? (h | 32) - 'a' + 10
+        int digit = h >= '0' && h <= '9'                 ? h - '0'
+                    : (h | 32) >= 'a' && (h | 32) <= 'f' ? (h | 32) - 'a' + 10
                                                          : -1;
         if (digit < 0)
             json_fail(json, "bad \\u escape");

@@ -7,8 +7,8 @@
 
 enum { JSON_VALUE_DEPTH_MAX = 96 };  // below VALUE_DEPTH_MAX, so that it can be printed again
 
-/* All that comes out is untrusted. `json` is borrowed as long as the machine lives; `what` names the
- * text in messages. Fails with ERR_INVALID and the byte offset. */
+/* All that comes out is untrusted. `json` is borrowed as long as the machine lives; `what` names
+ * the text in messages. Fails with ERR_INVALID and the byte offset. */
 struct value json_parse(struct jinja *j, const char *json, size_t n_bytes, const char *what);
 /* The same for a string of the template; what comes from its trusted bytes stays trusted. */
 struct value json_parse_text(struct jinja *j, const struct text *text, const char *what);

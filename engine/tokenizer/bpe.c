@@ -41,8 +41,7 @@ static struct bpe_merge *merge_slot(const struct bpe *bpe, uint64_t pair)
 }
 
 /* The rule for two neighbours; its rank is BPE_NO_RANK when there is none. */
-static inline const struct bpe_merge *find_merge(const struct bpe *bpe, int32_t left,
-                                                 int32_t right)
+static inline const struct bpe_merge *find_merge(const struct bpe *bpe, int32_t left, int32_t right)
 {
     return merge_slot(bpe, (uint64_t)(uint32_t)left << 32 | (uint32_t)right);
 }
@@ -366,9 +365,9 @@ enum status bpe_encode(const struct bpe *bpe, const char *piece, size_t n_bytes,
                        struct bpe_scratch *scratch, struct token_list *out, struct error *err)
 {
     int32_t whole = vocab_find_piece(bpe->vocab, piece, n_bytes);
-    if (whole >= 0 && (bpe->ignore_merges || atomic_load_explicit(&bpe->whole[whole],
-                                                                  memory_order_relaxed) ==
-                                                 WHOLE_ITSELF))
+    if (whole >= 0 &&
+        (bpe->ignore_merges ||
+         atomic_load_explicit(&bpe->whole[whole], memory_order_relaxed) == WHOLE_ITSELF))
         return token_list_push(out, whole, err);
     if (n_bytes <= SHORT_MAX)
         return encode_short(bpe, piece, n_bytes, whole, out, err);

@@ -15,19 +15,19 @@ struct vocab;
 
 /* One merge rule; rank is its line in the file. */
 struct bpe_merge {
-    uint64_t pair;    // left id << 32 | right id
-    uint32_t rank;    // BPE_NO_RANK in a free slot
-    int32_t merged;   // id of the result
+    uint64_t pair;   // left id << 32 | right id
+    uint32_t rank;   // BPE_NO_RANK in a free slot
+    int32_t merged;  // id of the result
 };
 
 struct bpe {
-    const struct vocab *vocab;   // borrowed
-    int32_t byte_ids[256];       // -1: the vocabulary has no token for the byte
-    bool raw;                    // characters are the first symbols; bytes only stand in for them
-    struct bpe_merge *merges;    // [mask + 1] open addressing, at most half full
+    const struct vocab *vocab;  // borrowed
+    int32_t byte_ids[256];      // -1: the vocabulary has no token for the byte
+    bool raw;                   // characters are the first symbols; bytes only stand in for them
+    struct bpe_merge *merges;   // [mask + 1] open addressing, at most half full
     size_t mask;
     uint64_t seed;
-    bool ignore_merges;          // a piece that is a token is that token
+    bool ignore_merges;  // a piece that is a token is that token
     /* [n_tokens] what is known of the token's own bytes: enum in bpe.c. Filled while encoding with
      * relaxed atomics: two threads at most find the same out twice. */
     _Atomic unsigned char *whole;

@@ -107,8 +107,8 @@ void piece_walk_init(struct piece_walk *walk, const struct pretokenizer *pretoke
     while (pretokenizer->stages[n_stages])
         n_stages++;
     assert(n_stages > 0 && n_stages <= PRETOKENIZE_STAGES_MAX);
-    *walk = (struct piece_walk){
-        .units = units, .stages = pretokenizer->stages, .n_stages = n_stages};
+    *walk =
+        (struct piece_walk){.units = units, .stages = pretokenizer->stages, .n_stages = n_stages};
     walk->end[0] = n_units;
 }
 

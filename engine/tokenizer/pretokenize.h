@@ -22,8 +22,8 @@ enum { PRETOKENIZE_STAGES_MAX = 6 };
 struct pretokenizer {
     const char *name;
     pretokenize_cut *const *stages;  // ends with NULL, at most PRETOKENIZE_STAGES_MAX
-    bool ignore_merges;                // a piece that is a token is that token
-    bool adds_bos;                     // when the file does not say
+    bool ignore_merges;              // a piece that is a token is that token
+    bool adds_bos;                   // when the file does not say
     bool raw;  // BPE works on characters with U+2581 for a space, not on gpt-2's map of bytes
 };
 

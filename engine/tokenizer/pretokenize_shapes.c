@@ -203,10 +203,10 @@ static size_t match_punctuation_falcon(const uint32_t *units, size_t at, size_t 
 
 /* What they differ in. */
 struct words {
-    unsigned letter;       // set of a word's characters
-    size_t digits_max;     // {1,digits_max}
-    bool contractions;     // C is an alternative
-    bool newline_tail;     // [\r\n]* behind the symbols
+    unsigned letter;    // set of a word's characters
+    size_t digits_max;  // {1,digits_max}
+    bool contractions;  // C is an alternative
+    bool newline_tail;  // [\r\n]* behind the symbols
 };
 
 /* C|[^\r\nLN]?[letter]+|N{1,digits_max}| ?[^\sN letter]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
@@ -520,8 +520,8 @@ SHAPE(shape_gemma4, cut_line);
 SHAPE(shape_laguna, cut_line, cut_qwen2);
 SHAPE(shape_gpt4o, cut_gpt4o);
 SHAPE(shape_tekken, cut_tekken);
-SHAPE(shape_deepseek_llm, cut_newline, cut_cased_letters, cut_wide_punctuation,
-      cut_trailing_spaces, cut_cjk, cut_numbers);
-SHAPE(shape_deepseek_coder, cut_newline, cut_spaced_letters, cut_spaced_punctuation,
-      cut_cjk, cut_number);
+SHAPE(shape_deepseek_llm, cut_newline, cut_cased_letters, cut_wide_punctuation, cut_trailing_spaces,
+      cut_cjk, cut_numbers);
+SHAPE(shape_deepseek_coder, cut_newline, cut_spaced_letters, cut_spaced_punctuation, cut_cjk,
+      cut_number);
 SHAPE(shape_deepseek3, cut_numbers_3, cut_han_kana, cut_deepseek3);

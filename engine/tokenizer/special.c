@@ -106,8 +106,8 @@ static bool match_at(const struct special *special, const struct prompt_text *te
         trusted = trusted_until(text, at, cursor);
     for (size_t last = at + 1; node; last++) {
         int32_t id = special->nodes[node].id;
-        bool barred = id >= 0 && special->vocab->kinds[id] != TOKEN_KIND_USER_DEFINED &&
-                      (last > trusted);
+        bool barred =
+            id >= 0 && special->vocab->kinds[id] != TOKEN_KIND_USER_DEFINED && (last > trusted);
         if (id >= 0 && !barred) {
             *match = (struct special_match){at, last, id};
             found = true;

@@ -23,10 +23,10 @@ struct special_node {
 };
 
 struct special {
-    const struct vocab *vocab;   // borrowed
+    const struct vocab *vocab;  // borrowed
     struct special_node *nodes;
     size_t n_nodes;
-    uint32_t roots[256];         // children of the root, by byte
+    uint32_t roots[256];  // children of the root, by byte
 };
 
 struct special_match {

@@ -67,8 +67,7 @@ static size_t first_word(const char *text, size_t n_bytes)
     return i;
 }
 
-enum status spm_init(struct spm *spm, const struct vocab *vocab, int32_t unknown,
-                     struct error *err)
+enum status spm_init(struct spm *spm, const struct vocab *vocab, int32_t unknown, struct error *err)
 {
     *spm = (struct spm){.vocab = vocab};
     for (unsigned byte = 0; byte < 256; byte++) {

@@ -16,10 +16,10 @@ struct tokenizer;
 
 struct stream_decoder {
     const struct tokenizer *tokenizer;
-    char pending[4];       // start of a character that is not complete yet
+    char pending[4];  // start of a character that is not complete yet
     size_t n_pending;
-    bool show_control;     // control tokens are text too (for /detokenize); else they are silent
-    bool strip_space;      // SPM: the next piece loses one leading space
+    bool show_control;  // control tokens are text too (for /detokenize); else they are silent
+    bool strip_space;   // SPM: the next piece loses one leading space
 };
 
 /* at_start: the tokens are the start of a text (SPM then drops the prefix space). */

@@ -175,8 +175,7 @@ static enum status load(struct tokenizer *tokenizer, const struct model_file *fi
                           err);
 }
 
-enum status tokenizer_open(struct tokenizer **out, const struct model_file *file,
-                           struct error *err)
+enum status tokenizer_open(struct tokenizer **out, const struct model_file *file, struct error *err)
 {
     *out = NULL;
     struct tokenizer *tokenizer = mem_calloc(1, sizeof *tokenizer);
@@ -274,10 +273,10 @@ struct encoding {
     const struct tokenizer *tokenizer;
     const struct prompt_text *text;
     struct token_list *out;
-    size_t n_before;   // ids in `out` that were there
+    size_t n_before;  // ids in `out` that were there
     size_t tokens_max;
-    uint32_t *units;   // BPE: room for all of the text
-    char *marked;      // raw BPE: room for all of the text with U+2581 for its spaces
+    uint32_t *units;  // BPE: room for all of the text
+    char *marked;     // raw BPE: room for all of the text with U+2581 for its spaces
     struct bpe_scratch scratch;
 };
 

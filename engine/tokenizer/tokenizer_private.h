@@ -14,21 +14,21 @@ enum tokenizer_model { TOKENIZER_BPE, TOKENIZER_SPM };
 
 /* Bits of tokenizer.flags. */
 enum {
-    TOKEN_ENDS = 1,            // ends a generation
-    TOKEN_STRIPS_RIGHT = 2,    // white space behind it belongs to it
+    TOKEN_ENDS = 1,          // ends a generation
+    TOKEN_STRIPS_RIGHT = 2,  // white space behind it belongs to it
 };
 
 struct tokenizer {
     enum tokenizer_model model;
     struct vocab vocab;
     struct special special;
-    struct bpe bpe;                             // TOKENIZER_BPE
-    const struct pretokenizer *pretokenizer;    // TOKENIZER_BPE
-    struct spm spm;                             // TOKENIZER_SPM
-    uint8_t *flags;                             // [n_tokens] TOKEN_*
-    int32_t bos, eos, eot, eom, unknown;        // or TOKEN_NONE
+    struct bpe bpe;                           // TOKENIZER_BPE
+    const struct pretokenizer *pretokenizer;  // TOKENIZER_BPE
+    struct spm spm;                           // TOKENIZER_SPM
+    uint8_t *flags;                           // [n_tokens] TOKEN_*
+    int32_t bos, eos, eot, eom, unknown;      // or TOKEN_NONE
     bool adds_bos, adds_eos;
-    bool adds_space_prefix;                     // TOKENIZER_SPM: a text starts with a space
+    bool adds_space_prefix;  // TOKENIZER_SPM: a text starts with a space
 };
 
 /* Marks the tokens that end a generation and those that strip white space; makes the end markers

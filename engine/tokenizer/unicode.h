@@ -19,8 +19,8 @@ enum char_class {
     CHAR_N,
     CHAR_P,
     CHAR_S,
-    CHAR_SPACE,     // \s: White_Space
-    CHAR_N_NEWER,   // unassigned for the regular expressions, a digit for `Digits`
+    CHAR_SPACE,    // \s: White_Space
+    CHAR_N_NEWER,  // unassigned for the regular expressions, a digit for `Digits`
     CHAR_CLASSES,
     CHAR_CLASS_MASK = 0x0f,
     CHAR_HAN = 0x10,  // flag beside the class: \p{Han}

@@ -82,8 +82,8 @@ int32_t vocab_find_piece(const struct vocab *vocab, const char *piece, size_t n_
 /* ---- loading ---- */
 
 /* Makes room for n_bytes more behind the `used` ones. */
-static enum status reserve_texts(struct vocab *vocab, size_t used, size_t n_bytes,
-                                 size_t *capacity, struct error *err)
+static enum status reserve_texts(struct vocab *vocab, size_t used, size_t n_bytes, size_t *capacity,
+                                 struct error *err)
 {
     if (used + n_bytes > VOCAB_BYTES_MAX)
         return error_set(err, ERR_LIMIT, "%s has more than %d bytes", key_tokens, VOCAB_BYTES_MAX);
@@ -98,8 +98,7 @@ static enum status reserve_texts(struct vocab *vocab, size_t used, size_t n_byte
     return OK;
 }
 
-static enum status load_texts(struct vocab *vocab, const struct model_file *file,
-                              struct error *err)
+static enum status load_texts(struct vocab *vocab, const struct model_file *file, struct error *err)
 {
     size_t used = 0, capacity = 0;
     vocab->text_starts = mem_alloc_array(vocab->n_tokens + 1, sizeof *vocab->text_starts);
@@ -157,8 +156,7 @@ static enum status check_companion(const struct vocab *vocab, const struct model
     return OK;
 }
 
-static enum status load_kinds(struct vocab *vocab, const struct model_file *file,
-                              struct error *err)
+static enum status load_kinds(struct vocab *vocab, const struct model_file *file, struct error *err)
 {
     bool present;
     enum status status = check_companion(vocab, file, key_kinds, &present, err);
@@ -347,8 +345,8 @@ static size_t make_piece(const struct vocab *vocab, size_t i, enum vocab_style s
         out[0] = (char)vocab_parse_byte(text, n);
         return 1;
     }
-    bool literal = kind == TOKEN_KIND_CONTROL || kind == TOKEN_KIND_USER_DEFINED ||
-                   kind == TOKEN_KIND_UNKNOWN;
+    bool literal =
+        kind == TOKEN_KIND_CONTROL || kind == TOKEN_KIND_USER_DEFINED || kind == TOKEN_KIND_UNKNOWN;
     if (!literal && style == VOCAB_SPACE_MARK)
         return unmark_spaces(text, n, out);
     if (!literal && map_to_bytes(text, n, out, &n_out)) {

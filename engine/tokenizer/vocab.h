@@ -39,12 +39,12 @@ struct vocab_index {
 
 struct vocab {
     size_t n_tokens;
-    char *texts;              // all texts, one behind the other
-    uint32_t *text_starts;    // [n_tokens + 1]
-    char *pieces;             // what the tokens stand for, likewise
-    uint32_t *piece_starts;   // [n_tokens + 1]
-    uint8_t *kinds;           // [n_tokens] enum token_kind
-    float *scores;            // [n_tokens], or NULL when the file has none
+    char *texts;             // all texts, one behind the other
+    uint32_t *text_starts;   // [n_tokens + 1]
+    char *pieces;            // what the tokens stand for, likewise
+    uint32_t *piece_starts;  // [n_tokens + 1]
+    uint8_t *kinds;          // [n_tokens] enum token_kind
+    float *scores;           // [n_tokens], or NULL when the file has none
     struct vocab_index by_text;
     struct vocab_index by_piece;  // byte-level BPE: the normal tokens by their bytes; else empty
     size_t piece_bytes_max;       // longest in by_piece

@@ -20,9 +20,14 @@ enum { TEXT_MAX = 8192, TOKENS_MAX = 600, N_REQUESTS = 20 };
 
 /* ---- requests ---- */
 
-static const struct job_request DEFAULTS = {
-    .kind = JOB_CHAT, .n_choices = 1, .temperature = 1, .top_p = 1, .repetition_penalty = 1,
-    .top_logprobs = -1, .has_seed = true, .max_tokens = 20};
+static const struct job_request DEFAULTS = {.kind = JOB_CHAT,
+                                            .n_choices = 1,
+                                            .temperature = 1,
+                                            .top_p = 1,
+                                            .repetition_penalty = 1,
+                                            .top_logprobs = -1,
+                                            .has_seed = true,
+                                            .max_tokens = 20};
 
 static const char *const STOPS[] = {"the", "\xef\xbf\xbd\xef\xbf\xbd", "zq"};
 static char messages[N_REQUESTS][3000];
@@ -186,9 +191,8 @@ static int set_up(void **state)
         requests[i] = make_request(i);
     for (size_t d = 0; d < 2; d++) {
         assert_true(tiny_chat_model_write(DTYPES[d], paths[d]));
-        struct engine *engine =
-            open_engine((struct engine_options){.model_path = paths[d], .threads = 1,
-                                                .parallel = 2, .no_prefix_cache = true});
+        struct engine *engine = open_engine((struct engine_options){
+            .model_path = paths[d], .threads = 1, .parallel = 2, .no_prefix_cache = true});
         for (size_t i = 0; i < N_REQUESTS; i++) {
             ask(engine, &requests[i], &alone[d][i]);
             assert_int_equal(alone[d][i].end, EVENT_DONE);
@@ -216,7 +220,10 @@ static void same_request_same_bytes(void **state)
         {.threads = 2, .parallel = 8, .prefill_chunk = 16, .no_prefix_cache = true},
         {.threads = 3, .parallel = 20, .prefill_chunk = 64},
         {.threads = 2, .parallel = 6, .prefill_chunk = 7, .kv_bytes = 21 * BLOCK},
-        {.threads = 2, .parallel = 8, .prefill_chunk = 64, .kv_bytes = 21 * BLOCK,
+        {.threads = 2,
+         .parallel = 8,
+         .prefill_chunk = 64,
+         .kv_bytes = 21 * BLOCK,
          .no_prefix_cache = true},
     };
     struct engine_metrics m;
@@ -263,9 +270,10 @@ static void preemption_changes_nothing(void **state)
         size_t n_blocks = (want[1].prompt_tokens + 240) / 32 * 2 + 2;  // the larger one alone fits
         size_t block_bytes = engine_info(engine)->kv_bytes / engine_info(engine)->kv_blocks;
         engine_close(engine);
-        engine = open_engine((struct engine_options){
-            .threads = 2, .prefill_chunk = 24, .kv_bytes = n_blocks * block_bytes,
-            .no_prefix_cache = prefix_cache == 0});
+        engine = open_engine((struct engine_options){.threads = 2,
+                                                     .prefill_chunk = 24,
+                                                     .kv_bytes = n_blocks * block_bytes,
+                                                     .no_prefix_cache = prefix_cache == 0});
         struct job *jobs[2] = {submit(engine, &r[0]), submit(engine, &r[1])};
         for (size_t i = 0; i < 2; i++) {
             finish(jobs[i], &got);
@@ -278,8 +286,8 @@ static void preemption_changes_nothing(void **state)
     }
 }
 
-/* The kernels' scalar specification gives the bytes of the best level that this CPU has. It is slow,
- * so it gets one short request. */
+/* The kernels' scalar specification gives the bytes of the best level that this CPU has. It is
+ * slow, so it gets one short request. */
 static void every_level_gives_the_same_bytes(void **state)
 {
     (void)state;
@@ -293,9 +301,10 @@ static void every_level_gives_the_same_bytes(void **state)
         for (int level = kernels_best_level(); level >= 0; level--) {
             if (!kernels_level_available((enum cpu_level)level))
                 continue;
-            struct engine *engine = open_engine((struct engine_options){
-                .model_path = paths[d], .threads = 2,
-                .cpu_level = kernels_level_name((enum cpu_level)level)});
+            struct engine *engine = open_engine(
+                (struct engine_options){.model_path = paths[d],
+                                        .threads = 2,
+                                        .cpu_level = kernels_level_name((enum cpu_level)level)});
             assert_string_equal(engine_info(engine)->cpu_level,
                                 kernels_level_name((enum cpu_level)level));
             ask(engine, &r, &other);
@@ -462,8 +471,8 @@ static void cancelling_in_every_phase(void **state)
 static void the_queue_is_bounded(void **state)
 {
     (void)state;
-    struct engine *engine = open_engine(
-        (struct engine_options){.threads = 1, .parallel = 1, .queue_jobs_max = 3});
+    struct engine *engine =
+        open_engine((struct engine_options){.threads = 1, .parallel = 1, .queue_jobs_max = 3});
     struct job_request r = DEFAULTS;
     r.messages_json = messages[0];
     r.max_tokens = 400;

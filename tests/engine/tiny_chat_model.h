@@ -7,12 +7,17 @@
 #include "tests/engine/model/tiny_model.h"
 
 static const char *const TINY_CHAT_PIECES[] = {
-    "\u2581", "e", "t", "a", "o", "n", "th", "he", "in", "er", "\u2581t", "\u2581a", "the",
-    "\u2581the", "an", "re", "on", "at", "\u2581s", "\u2581w", "nd", "\u2581and", "hello",
-    "\u2581hello", "\u00e9", "\u4f60", "\u597d", "ing", "\n", "ed"};
+    "\u2581", "e",      "t",       "a",       "o",   "n",         "th",    "he",
+    "in",     "er",     "\u2581t", "\u2581a", "the", "\u2581the", "an",    "re",
+    "on",     "at",     "\u2581s", "\u2581w", "nd",  "\u2581and", "hello", "\u2581hello",
+    "\u00e9", "\u4f60", "\u597d",  "ing",     "\n",  "ed"};
 
 enum {
-    TINY_CHAT_UNK, TINY_CHAT_BOS, TINY_CHAT_EOS, TINY_CHAT_USER, TINY_CHAT_ASSISTANT,
+    TINY_CHAT_UNK,
+    TINY_CHAT_BOS,
+    TINY_CHAT_EOS,
+    TINY_CHAT_USER,
+    TINY_CHAT_ASSISTANT,
     TINY_CHAT_BYTES,  // 256 of them
     TINY_CHAT_WORDS = TINY_CHAT_BYTES + 256,
     TINY_CHAT_VOCAB = TINY_CHAT_WORDS + sizeof TINY_CHAT_PIECES / sizeof *TINY_CHAT_PIECES,
@@ -61,8 +66,10 @@ static inline void tiny_chat_keys(struct tiny_writer *w)
     }
     tiny_chat_array(w, "tokenizer.ggml.token_type", 5);
     for (size_t id = 0; id < TINY_CHAT_VOCAB; id++) {
-        int32_t type = id == TINY_CHAT_UNK ? 2 : id < TINY_CHAT_BYTES ? 3
-                       : id < TINY_CHAT_WORDS ? 6 : 1;
+        int32_t type = id == TINY_CHAT_UNK    ? 2
+                       : id < TINY_CHAT_BYTES ? 3
+                       : id < TINY_CHAT_WORDS ? 6
+                                              : 1;
         buf_append(&w->keys, &type, sizeof type);
     }
 }
@@ -70,9 +77,16 @@ static inline void tiny_chat_keys(struct tiny_writer *w)
 /* Writes the model into a new temporary file, whose name goes to path; unlink() it. */
 static inline bool tiny_chat_model_write(enum dtype dtype, char path[64])
 {
-    const struct tiny_model model = {
-        .name = "tiny chat", .arch = "llama", .n_embd = 64, .n_layers = 2, .n_heads = 4,
-        .n_kv_heads = 2, .head_dim = 16, .n_ff = 96, .n_vocab = TINY_CHAT_VOCAB, .dtype = dtype};
+    const struct tiny_model model = {.name = "tiny chat",
+                                     .arch = "llama",
+                                     .n_embd = 64,
+                                     .n_layers = 2,
+                                     .n_heads = 4,
+                                     .n_kv_heads = 2,
+                                     .head_dim = 16,
+                                     .n_ff = 96,
+                                     .n_vocab = TINY_CHAT_VOCAB,
+                                     .dtype = dtype};
     struct tiny_writer w = {.model = &model};
     struct buf file;
     buf_init(&w.keys, 1 << 24);
@@ -94,8 +108,7 @@ static inline bool tiny_chat_model_write(enum dtype dtype, char path[64])
     bool whole = buf_append(&file, w.data.bytes, w.data.n_bytes);
     snprintf(path, 64, "/tmp/wicara_chat_XXXXXX");
     int fd = mkstemp(path);
-    whole = whole && fd >= 0 &&
-            write(fd, file.bytes, file.n_bytes) == (ssize_t)file.n_bytes;
+    whole = whole && fd >= 0 && write(fd, file.bytes, file.n_bytes) == (ssize_t)file.n_bytes;
     if (fd >= 0)
         close(fd);
     buf_release(&w.keys);

@@ -144,7 +144,7 @@ static void logprobs(void **state)
 {
     (void)state;
     struct job_alternative top[] = {{1, -0.5f, "a", 1}, {2, -INFINITY, "\xff\x80", 2}};
-    struct job_token tokens[] = {{1, -0.5f, "a", 1, top, 2}, {9, -2.25f, "\xc3", 1, top, 2}};
+    struct job_token tokens[] = {{1, -0.5f, "\xc3\xa9", 2, top, 2}, {9, -2.25f, "\xc3", 1, top, 2}};
     struct answer_shape shape = {
         .endpoint = ENDPOINT_CHAT, .n_choices = 1, .logprobs = true, .return_token_ids = true};
     for (int chat = 0; chat < 2; chat++) {
@@ -155,8 +155,8 @@ static void logprobs(void **state)
         answer_init(&answer, &shape);
         assert_true(answer_prepare(&answer, "m", "fp", 0));
         struct job_event event = {.type = EVENT_TEXT,
-                                  .text = "a\xef\xbf\xbd",
-                                  .n_bytes = 4,
+                                  .text = "\xc3\xa9\xef\xbf\xbd",
+                                  .n_bytes = 5,
                                   .tokens = tokens,
                                   .n_tokens = 2};
         assert_true(answer_event(&answer, &event, &out));

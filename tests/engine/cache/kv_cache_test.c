@@ -15,10 +15,10 @@ static const uint8_t TENANT[32] = {2};
 
 static struct kv_layout two_groups(void)
 {
-    return (struct kv_layout){.groups = {{.n_layers = 3, .n_kv_heads = 2, .head_dim = 16},
-                                         {.n_layers = 1, .n_kv_heads = 1, .head_dim = 32,
-                                          .window = 48}},
-                              .n_groups = 2};
+    return (struct kv_layout){
+        .groups = {{.n_layers = 3, .n_kv_heads = 2, .head_dim = 16},
+                   {.n_layers = 1, .n_kv_heads = 1, .head_dim = 32, .window = 48}},
+        .n_groups = 2};
 }
 
 static void sizes_and_addresses(void **state)
@@ -64,8 +64,7 @@ static void bad_layouts_are_refused(void **state)
         size_t n_blocks[KV_GROUPS_MAX] = {cases[i].n_blocks};
         struct kv_cache *cache;
         struct error err = {0};
-        assert_int_equal(kv_cache_create(&cache, &layout, n_blocks, ROOT, true, &err),
-                         ERR_INVALID);
+        assert_int_equal(kv_cache_create(&cache, &layout, n_blocks, ROOT, true, &err), ERR_INVALID);
         assert_null(cache);
         assert_true(err.text[0] != '\0');
     }

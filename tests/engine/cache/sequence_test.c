@@ -46,7 +46,7 @@ static void match_takes_whole_blocks_and_leaves_one_token(void **state)
     (void)state;
     static const struct {
         size_t stored, asked, found;
-    } cases[] = {{31, 31, 0},  {32, 32, 0},  {32, 33, 32}, {33, 33, 32},  {64, 64, 32},
+    } cases[] = {{31, 31, 0},  {32, 32, 0},  {32, 33, 32}, {33, 33, 32},   {64, 64, 32},
                  {64, 65, 64}, {95, 95, 64}, {96, 50, 32}, {100, 300, 96}, {0, 0, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct kv_cache *cache = cache_of(32, 0);

@@ -13,8 +13,14 @@
 #include "engine/cache/sequence.h"
 #include "engine/model/attention.h"
 
-enum { HEADS = 6, KV_HEADS = 2, HEAD_DIM = 32, TOKENS = 1100, ROWS_MAX = 128,
-       STRIDE = HEADS * HEAD_DIM + 16 };
+enum {
+    HEADS = 6,
+    KV_HEADS = 2,
+    HEAD_DIM = 32,
+    TOKENS = 1100,
+    ROWS_MAX = 128,
+    STRIDE = HEADS * HEAD_DIM + 16
+};
 
 struct scene {
     struct kv_cache *cache;

@@ -12,8 +12,7 @@
 
 enum { PROMPT = 300, GOLDEN_ROWS = 10 };
 
-static const size_t GOLDEN_POSITIONS[GOLDEN_ROWS] = {0,   1,   31,  32,  33,
-                                                     100, 255, 256, 257, 299};
+static const size_t GOLDEN_POSITIONS[GOLDEN_ROWS] = {0, 1, 31, 32, 33, 100, 255, 256, 257, 299};
 static float whole[PROMPT * 96], other[PROMPT * 96];
 
 static void make_prompt(int32_t tokens[PROMPT], uint64_t story, size_t n_vocab)
@@ -161,8 +160,8 @@ static void threads_and_levels_change_no_bit(void **state)
                 size_t n_tokens = level == CPU_SCALAR ? 40 : PROMPT;  // it is slow
                 struct runner r = open_runner(tiny, (enum cpu_level)level, n_threads);
                 struct sequence *s = runner_sequence(&r);
-                assert_int_equal(runner_prefill(&r, s, tokens, n_tokens,
-                                                n_threads == 3 ? 50 : 299, runs ? other : whole),
+                assert_int_equal(runner_prefill(&r, s, tokens, n_tokens, n_threads == 3 ? 50 : 299,
+                                                runs ? other : whole),
                                  OK);
                 if (runs)
                     assert_same_bits("threads or level", tiny, 0, n_tokens);
@@ -260,8 +259,11 @@ static void only_asked_rows_have_logits(void **state)
         rows[i] = (struct step_row){0, i, tokens[i], i == 5 || i == 63 ? ROW_LOGITS : ROW_NONE};
     float logits[3 * 96];
     memset(logits, 0x55, sizeof logits);
-    struct step step = {.rows = rows, .n_rows = 64, .sequences = (const void *)&s,
-                        .n_sequences = 1, .logits = logits};
+    struct step step = {.rows = rows,
+                        .n_rows = 64,
+                        .sequences = (const void *)&s,
+                        .n_sequences = 1,
+                        .logits = logits};
     assert_int_equal(model_forward(r.model, r.pool, r.cache, &step), OK);
     assert_memory_equal(logits, whole + 5 * 96, 96 * sizeof(float));
     assert_memory_equal(logits + 96, whole + 63 * 96, 96 * sizeof(float));
@@ -286,8 +288,12 @@ static void abandoned_step_stops_at_the_first_layer(void **state)
     assert_int_equal(sequence_reserve(s, 1, NULL), OK);
     struct step_row row = {0, 0, 1, ROW_LOGITS};
     int n_asked = 0;
-    struct step step = {.rows = &row, .n_rows = 1, .sequences = (const void *)&s,
-                        .n_sequences = 1, .logits = whole, .abandoned = abandon_at_once,
+    struct step step = {.rows = &row,
+                        .n_rows = 1,
+                        .sequences = (const void *)&s,
+                        .n_sequences = 1,
+                        .logits = whole,
+                        .abandoned = abandon_at_once,
                         .context = &n_asked};
     assert_int_equal(model_forward(r.model, r.pool, r.cache, &step), ERR_CANCELLED);
     assert_int_equal(n_asked, 1);

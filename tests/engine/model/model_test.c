@@ -29,8 +29,8 @@ static enum status open_checked(const struct tiny_model *tiny, size_t limit, str
     unlink(path);
     if (status == OK)
         status = pool_create(&pool, 1, err);
-    struct model_options options = {.kernels = kernels, .rows_max = 8, .outputs_max = 8,
-                                    .account = &account};
+    struct model_options options = {
+        .kernels = kernels, .rows_max = 8, .outputs_max = 8, .account = &account};
     if (status == OK)
         status = model_open(&model, file, &options, pool, err);
     model_close(model);
@@ -65,10 +65,8 @@ static void refusals_name_what_is_wrong(void **state)
         {{BASE, .override = "attention.head_count"}, ERR_FORMAT, "head_count"},
         {{BASE, .override = "attention.head_count_kv"}, ERR_FORMAT, "head_count_kv"},
         {{BASE, .override = "attention.head_count_kv", .override_value = 3}, ERR_FORMAT, "3 kv"},
-        {{BASE, .override = "attention.key_length", .override_value = 24}, ERR_UNSUPPORTED,
-         "24"},
-        {{BASE, .override = "attention.value_length", .override_value = 32}, ERR_UNSUPPORTED,
-         "32"},
+        {{BASE, .override = "attention.key_length", .override_value = 24}, ERR_UNSUPPORTED, "24"},
+        {{BASE, .override = "attention.value_length", .override_value = 32}, ERR_UNSUPPORTED, "32"},
         {{BASE, .override = "rope.dimension_count"}, ERR_FORMAT, "rope.dimension_count"},
         {{BASE, .override = "rope.dimension_count", .override_value = 7}, ERR_FORMAT, "not even"},
         {{BASE, .override = "rope.dimension_count", .override_value = 18}, ERR_FORMAT, "rope."},
@@ -89,14 +87,15 @@ static void refusals_name_what_is_wrong(void **state)
         {{BASE, .extra = "blk.0.attn_gate.weight"}, ERR_UNSUPPORTED, "attn_gate"},
         {{.name = "t", .arch = "qwen2", TINY_SHAPE, .dtype = DTYPE_F16}, ERR_FORMAT, "attn_q.bias"},
         {{.name = "t", .arch = "qwen3", TINY_SHAPE, .dtype = DTYPE_F16, .biases = true},
-         ERR_UNSUPPORTED, "attn_q.bias"},
+         ERR_UNSUPPORTED,
+         "attn_q.bias"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err = {0};
         enum status status = open_checked(&cases[i].tiny, 1, &err);
         if (status != cases[i].status || !strstr(err.text, cases[i].text))
-            fail_msg("case %zu: %s '%s', expected %s with '%s'", i, status_name(status),
-                     err.text, status_name(cases[i].status), cases[i].text);
+            fail_msg("case %zu: %s '%s', expected %s with '%s'", i, status_name(status), err.text,
+                     status_name(cases[i].status), cases[i].text);
     }
 }
 
@@ -143,8 +142,8 @@ static void every_failed_allocation_is_reported(void **state)
     assert_int_equal(kernels_get(kernels_best_level(), &kernels, NULL), OK);
     struct account account;
     account_init(&account, 0);
-    struct model_options options = {.kernels = kernels, .rows_max = 8, .outputs_max = 8,
-                                    .account = &account};
+    struct model_options options = {
+        .kernels = kernels, .rows_max = 8, .outputs_max = 8, .account = &account};
     struct model *model = NULL;
     enum status status = ERR_MEMORY;
     uint64_t n = 1;

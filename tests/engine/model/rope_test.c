@@ -64,8 +64,13 @@ static void divisors_divide(void **state)
 static void yarn_ramps_from_fast_to_slow(void **state)
 {
     (void)state;
-    struct rope_config config = {.n_rot = 64, .base = 10000, .scaling = ROPE_YARN, .factor = 4,
-                                 .original_ctx = 2048, .attention_factor = 1, .beta_fast = 32,
+    struct rope_config config = {.n_rot = 64,
+                                 .base = 10000,
+                                 .scaling = ROPE_YARN,
+                                 .factor = 4,
+                                 .original_ctx = 2048,
+                                 .attention_factor = 1,
+                                 .beta_fast = 32,
                                  .beta_slow = 1};
     float plain[32], yarn[32];
     struct rope rope;

@@ -30,8 +30,8 @@ static inline enum status runner_open(struct runner *r, const struct tiny_model 
     status = model_file_open(&r->file, path, err);
     if (status == OK)
         status = pool_create(&r->pool, n_threads, err);
-    struct model_options options = {.kernels = kernels, .rows_max = RUNNER_ROWS,
-                                    .outputs_max = RUNNER_ROWS};
+    struct model_options options = {
+        .kernels = kernels, .rows_max = RUNNER_ROWS, .outputs_max = RUNNER_ROWS};
     if (status == OK)
         status = model_open(&r->model, r->file, &options, r->pool, err);
     unlink(path);
@@ -85,8 +85,11 @@ static inline enum status runner_step(struct runner *r, const struct feed *feeds
                                           .outputs = ROW_LOGITS};
     }
     float *logits = mem_alloc_array(n, r->n_vocab * sizeof(float));
-    struct step step = {.rows = rows, .n_rows = n, .sequences = sequences,
-                        .n_sequences = n_feeds, .logits = logits};
+    struct step step = {.rows = rows,
+                        .n_rows = n,
+                        .sequences = sequences,
+                        .n_sequences = n_feeds,
+                        .logits = logits};
     enum status status = logits ? model_forward(r->model, r->pool, r->cache, &step) : ERR_MEMORY;
     for (size_t f = 0, row = 0; f < n_feeds && status == OK; row += feeds[f++].n_rows) {
         memcpy(feeds[f].logits, logits + row * r->n_vocab,

@@ -16,28 +16,30 @@ struct tiny_model {
     const char *name;
     const char *arch;
     uint32_t n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
-    enum dtype dtype;         // of the matrices
-    uint32_t n_rot;           // 0 = head_dim
+    enum dtype dtype;  // of the matrices
+    uint32_t n_rot;    // 0 = head_dim
     bool tied, biases;
-    const char *scaling;      // rope.scaling.type or NULL
+    const char *scaling;  // rope.scaling.type or NULL
     float factor, original_ctx, beta_fast, beta_slow;
-    const float *divisors;    // rope_freqs or NULL
+    const float *divisors;  // rope_freqs or NULL
     /* Faults for tests of refusals: */
-    const char *omit;         // tensor or key that is left out
-    const char *extra;        // name of a tensor nobody asked for
-    const char *bad_shape;    // tensor with one column more
-    const char *bad_type;     // matrix that is written as I8
-    const char *override;     // integer key with another value
+    const char *omit;       // tensor or key that is left out
+    const char *extra;      // name of a tensor nobody asked for
+    const char *bad_shape;  // tensor with one column more
+    const char *bad_type;   // matrix that is written as I8
+    const char *override;   // integer key with another value
     uint64_t override_value;
 };
 
 /* Divisors of the llama3 scaling for 8 pairs: factor 8, low 1, high 4, 64 positions, base 10000. */
 static const float TINY_LLAMA3[8] = {1.0f, 1.2939759f, 7.667385f, 8.0f, 8.0f, 8.0f, 8.0f, 8.0f};
 
-#define TINY_SHAPE .n_embd = 64, .n_layers = 2, .n_heads = 4, .n_kv_heads = 2, .head_dim = 16,     \
-                   .n_ff = 96, .n_vocab = 96
-#define TINY_WIDE .n_embd = 256, .n_layers = 2, .n_heads = 4, .n_kv_heads = 1, .head_dim = 64,     \
-                  .n_ff = 256, .n_vocab = 96
+#define TINY_SHAPE                                                                                 \
+    .n_embd = 64, .n_layers = 2, .n_heads = 4, .n_kv_heads = 2, .head_dim = 16, .n_ff = 96,        \
+    .n_vocab = 96
+#define TINY_WIDE                                                                                  \
+    .n_embd = 256, .n_layers = 2, .n_heads = 4, .n_kv_heads = 1, .head_dim = 64, .n_ff = 256,      \
+    .n_vocab = 96
 
 static const struct tiny_model TINY_MODELS[] = {
     {"llama_f32", "llama", TINY_SHAPE, .dtype = DTYPE_F32},
@@ -131,8 +133,7 @@ static inline void tiny_values(struct buf *out, const char *name, enum dtype dty
         for (size_t i = 0; i < n; i++) {
             float value = tiny_float(seed, i, centre, width);
             uint16_t half = dtype == DTYPE_F16 ? f16_from_f32(value) : bf16_from_f32(value);
-            buf_append(out, dtype == DTYPE_F32 ? (void *)&value : (void *)&half,
-                       info->block_bytes);
+            buf_append(out, dtype == DTYPE_F32 ? (void *)&value : (void *)&half, info->block_bytes);
         }
         return;
     }
@@ -351,8 +352,7 @@ static inline bool tiny_model_write(const struct tiny_model *model, char path[64
     bool whole = buf_append(&file, w.data.bytes, w.data.n_bytes);
     snprintf(path, 64, "/tmp/wicara_tiny_XXXXXX");
     int fd = mkstemp(path);
-    whole = whole && fd >= 0 &&
-            write(fd, file.bytes, file.n_bytes) == (ssize_t)file.n_bytes;
+    whole = whole && fd >= 0 && write(fd, file.bytes, file.n_bytes) == (ssize_t)file.n_bytes;
     if (fd >= 0)
         close(fd);
     buf_release(&w.keys);

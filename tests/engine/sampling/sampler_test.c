@@ -1,7 +1,8 @@
 /* The sampler against a plain reference: sort everything, work in double, walk the list.
  *
- * The reference follows the order in sampler.h literally. The sampler's exponentials are f32 with an
- * error of about 1e-7, so a draw whose random number falls within 1e-5 of a border is not compared. */
+ * The reference follows the order in sampler.h literally. The sampler's exponentials are f32 with
+ * an error of about 1e-7, so a draw whose random number falls within 1e-5 of a border is not
+ * compared. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -450,9 +451,15 @@ static void print_cost(void **state)
     (void)state;
     static float row[151936], logits[151936];
     static const size_t sizes[] = {49152, 151936};
-    static const struct { const char *name; float temperature, top_p; int32_t top_k, top; } cases[] = {
-        {"greedy", 0, 1, 0, -1}, {"temperature 1", 1, 1, 0, -1}, {"top_p 0.95", 1, 0.95f, 0, -1},
-        {"top_k 40", 1, 1, 40, -1}, {"greedy + 20 logprobs", 0, 1, 0, 20}};
+    static const struct {
+        const char *name;
+        float temperature, top_p;
+        int32_t top_k, top;
+    } cases[] = {{"greedy", 0, 1, 0, -1},
+                 {"temperature 1", 1, 1, 0, -1},
+                 {"top_p 0.95", 1, 0.95f, 0, -1},
+                 {"top_k 40", 1, 1, 40, -1},
+                 {"greedy + 20 logprobs", 0, 1, 0, 20}};
     for (size_t v = 0; v < 2; v++) {
         fill(row, sizes[v], 3, 3);
         for (size_t i = 0; i < 30; i++)  // the few likely tokens of a real step

@@ -38,7 +38,7 @@ struct sim_job {
     int32_t n_prompt, n_new_max, n_choices;
     uint8_t tenant;
     int32_t arrives, cancels, pauses, resumes;  // steps; 0 = never
-    bool is_known, is_over;                      // arrived; its one end is past
+    bool is_known, is_over;                     // arrived; its one end is past
     int32_t n_ends;
     struct sequence *sequences[CHOICES];
     int32_t tokens[CHOICES][TOKENS_MAX];
@@ -135,8 +135,8 @@ static void make_job(struct sim *sim, struct sim_job *job)
     uint64_t family = (uint64_t)below(sim, 2);
     job->n_prompt = 1 + n_shared + below(sim, 9);
     for (int32_t i = 0; i < job->n_prompt; i++)
-        job->prompt[i] = i < n_shared ? (int32_t)(mix(family, (uint64_t)i) % VOCAB)
-                                      : below(sim, VOCAB);
+        job->prompt[i] =
+            i < n_shared ? (int32_t)(mix(family, (uint64_t)i) % VOCAB) : below(sim, VOCAB);
     job->n_new_max = 1 + below(sim, below(sim, 2) == 0 ? 6 : NEW_MAX);
     job->n_choices = below(sim, 2) == 0 ? 1 + below(sim, CHOICES) : 1;
     if (job->n_choices > sim->batch.limits.sequences_max)
@@ -182,11 +182,14 @@ static void arrive(struct sim *sim, int32_t slot)
     for (int32_t c = 0; c < job->n_choices; c++) {
         memcpy(job->tokens[c], job->prompt, sizeof job->prompt);
         job->n_tokens[c] = job->n_prompt;
-        assert_int_equal(
-            sequence_create(&job->sequences[c], sim->cache, TOKENS_MAX, tenant, NULL), OK);
+        assert_int_equal(sequence_create(&job->sequences[c], sim->cache, TOKENS_MAX, tenant, NULL),
+                         OK);
     }
-    apply(sim, (struct batch_event){.type = BATCH_ARRIVE, .job = slot, .n_tokens = job->n_prompt,
-                                    .n_choices = job->n_choices, .tenant = job->tenant});
+    apply(sim, (struct batch_event){.type = BATCH_ARRIVE,
+                                    .job = slot,
+                                    .n_tokens = job->n_prompt,
+                                    .n_choices = job->n_choices,
+                                    .tenant = job->tenant});
 }
 
 static void play_events(struct sim *sim)
@@ -203,8 +206,9 @@ static void play_events(struct sim *sim)
             continue;
         }
         if (job->pauses == sim->step || job->resumes == sim->step)
-            apply(sim, (struct batch_event){
-                           .type = job->pauses == sim->step ? BATCH_PAUSE : BATCH_RESUME, .job = i});
+            apply(sim,
+                  (struct batch_event){
+                      .type = job->pauses == sim->step ? BATCH_PAUSE : BATCH_RESUME, .job = i});
     }
 }
 
@@ -232,8 +236,8 @@ static void admit(struct sim *sim)
         size_t n_found =
             sequence_match_prefix(job->sequences[leader], job->tokens[leader], n_known);
         sim->n_matched += n_found;
-        apply(sim, (struct batch_event){.type = BATCH_MATCHED, .job = admitted[i],
-                                        .n_tokens = (int32_t)n_found});
+        apply(sim, (struct batch_event){
+                       .type = BATCH_MATCHED, .job = admitted[i], .n_tokens = (int32_t)n_found});
     }
 }
 
@@ -277,8 +281,7 @@ static void check_plan(struct sim *sim, const struct batch_plan *plan)
         assert_false(is_paused(sim, item->job));
         assert_true(item->n_rows >= 1);
         assert_int_equal(item->first, sequence_tokens(job->sequences[item->choice]));
-        assert_int_equal(item->samples,
-                         item->first + item->n_rows == job->n_tokens[item->choice]);
+        assert_int_equal(item->samples, item->first + item->n_rows == job->n_tokens[item->choice]);
         n_rows += item->n_rows;
     }
     assert_int_equal(n_rows, plan->n_rows);
@@ -300,8 +303,8 @@ static void commit_item(struct sim *sim, const struct batch_item *item)
     sequence_commit(sequence, job->tokens[item->choice], (size_t)(item->first + item->n_rows));
     for (int32_t c = 0; item->forks && c < job->n_choices; c++)
         if (c != item->choice && !job->ended[c]) {
-            assert_int_equal(sequence_fork(job->sequences[c], sequence, (size_t)job->n_prompt, NULL),
-                             OK);
+            assert_int_equal(
+                sequence_fork(job->sequences[c], sequence, (size_t)job->n_prompt, NULL), OK);
             sim->n_forks++;
         }
 }
@@ -369,7 +372,8 @@ static void run_step(struct sim *sim)
     }
     for (int32_t i = 0; i < plan.n_items; i++)
         commit_item(sim, &plan.items[i]);
-    apply(sim, (struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = plan.n_rows,
+    apply(sim, (struct batch_event){.type = BATCH_STEP_DONE,
+                                    .n_tokens = plan.n_rows,
                                     .us = 100 + below(sim, 20000)});
     for (int32_t i = 0; i < plan.n_items; i++)
         finish_item(sim, &plan.items[i], digests[i]);
@@ -393,8 +397,7 @@ static void run_seed(struct sim *sim, uint64_t seed)
     size_t n_blocks[KV_GROUPS_MAX] = {(size_t)limits.n_blocks};
     uint8_t root[SHA256_BYTES] = {1};
     bool prefix_cache = below(sim, 3) > 0;
-    assert_int_equal(
-        kv_cache_create(&sim->cache, &layout, n_blocks, root, prefix_cache, NULL), OK);
+    assert_int_equal(kv_cache_create(&sim->cache, &layout, n_blocks, root, prefix_cache, NULL), OK);
     sim->n_jobs = sim->n_left = 1 + below(sim, JOBS_MAX);
     for (int32_t i = 0; i < sim->n_jobs; i++)
         make_job(sim, &sim->jobs[i]);
@@ -446,13 +449,15 @@ static void invariants_hold(void **state)
             assert_true(trace == sim.trace);
         }
     }
-    print_message("  %llu seeds, %llu steps, %llu rows, %llu preemptions (%llu of forked jobs), %llu forks, %llu cached "
+    print_message("  %llu seeds, %llu steps, %llu rows, %llu preemptions (%llu of forked jobs), "
+                  "%llu forks, %llu cached "
                   "tokens, %llu lost steps\n",
                   (unsigned long long)n_seeds, (unsigned long long)steps, (unsigned long long)rows,
-                  (unsigned long long)preemptions, (unsigned long long)forked, (unsigned long long)forks,
-                  (unsigned long long)matched, (unsigned long long)lost);
+                  (unsigned long long)preemptions, (unsigned long long)forked,
+                  (unsigned long long)forks, (unsigned long long)matched, (unsigned long long)lost);
     // The load must reach what it is meant to test.
-    assert_true(n_seeds < 1000 || (preemptions > 100 && forked > 30 && forks > 1000 && matched > 10000));
+    assert_true(n_seeds < 1000 ||
+                (preemptions > 100 && forked > 30 && forks > 1000 && matched > 10000));
 }
 
 int main(void)

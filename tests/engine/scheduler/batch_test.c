@@ -16,7 +16,8 @@ static int32_t admitted[BATCH_SEQUENCES_MAX];
 
 static void start(int32_t n_blocks, int32_t sequences_max, int32_t prefill_rows_max)
 {
-    struct batch_limits limits = {.n_blocks = n_blocks, .block_tokens = 32,
+    struct batch_limits limits = {.n_blocks = n_blocks,
+                                  .block_tokens = 32,
                                   .sequences_max = sequences_max,
                                   .prefill_rows_max = prefill_rows_max};
     batch_init(&batch, &limits);
@@ -29,8 +30,11 @@ static void apply(struct batch_event event)
 
 static void arrive(int32_t job, uint64_t tenant, int32_t n_prompt, int32_t n_choices)
 {
-    apply((struct batch_event){.type = BATCH_ARRIVE, .job = job, .tenant = tenant,
-                               .n_tokens = n_prompt, .n_choices = n_choices});
+    apply((struct batch_event){.type = BATCH_ARRIVE,
+                               .job = job,
+                               .tenant = tenant,
+                               .n_tokens = n_prompt,
+                               .n_choices = n_choices});
 }
 
 /* Runs one step; every sequence that samples gets one more token. */
@@ -200,8 +204,8 @@ static void company_shrinks_the_chunk(void **state)
 static void choices_share_the_prompt(void **state)
 {
     (void)state;
-    struct batch_limits limits = {.n_blocks = 14, .block_tokens = 32, .sequences_max = 4,
-                                  .prefill_rows_max = 512};
+    struct batch_limits limits = {
+        .n_blocks = 14, .block_tokens = 32, .sequences_max = 4, .prefill_rows_max = 512};
     batch_init(&batch, &limits);
     assert_int_equal(batch_blocks_worst(&limits, 100, 61, 1), 5);
     assert_int_equal(batch_blocks_worst(&limits, 100, 61, 3), 3 + 3 * 2);

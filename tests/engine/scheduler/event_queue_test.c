@@ -17,10 +17,18 @@ static void count_call(void *user)
 static enum status push_text(struct event_queue *queue, uint32_t choice, const char *text)
 {
     struct job_alternative top[2] = {{1, -0.5f, "one", 3}, {2, -1.5f, "two", 3}};
-    struct job_token token = {.token = 7, .logprob = -0.5f, .bytes = text, .n_bytes = strlen(text),
-                              .top = top, .n_top = 2};
-    struct job_event event = {.type = EVENT_TEXT, .choice = choice, .text = text,
-                              .n_bytes = strlen(text), .tokens = &token, .n_tokens = 1};
+    struct job_token token = {.token = 7,
+                              .logprob = -0.5f,
+                              .bytes = text,
+                              .n_bytes = strlen(text),
+                              .top = top,
+                              .n_top = 2};
+    struct job_event event = {.type = EVENT_TEXT,
+                              .choice = choice,
+                              .text = text,
+                              .n_bytes = strlen(text),
+                              .tokens = &token,
+                              .n_tokens = 1};
     return event_queue_push(queue, &event, NULL);
 }
 
@@ -118,7 +126,8 @@ static void a_closed_queue_is_silent(void **state)
     event_queue_release(&queue);
 }
 
-/* Each allocation fails once: the push reports it, earlier text is whole, the last event arrives. */
+/* Each allocation fails once: the push reports it, earlier text is whole, the last event
+ * arrives. */
 static void no_memory_is_an_error(void **state)
 {
     (void)state;

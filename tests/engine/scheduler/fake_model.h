@@ -1,10 +1,10 @@
-/* A false model, tokenizer and template for tests of the scheduler: they replace the modules' symbols
- * in the test program.
+/* A false model, tokenizer and template for tests of the scheduler: they replace the modules'
+ * symbols in the test program.
  *
- * The model writes a hash of (cell before, token, position) into the K bytes of each token and makes
- * logits from a hash over all cells of the row's sequence, so every stale, foreign or missing cell
- * shows in the answer. Token t >= 2 has the text of the letter 'a' + t % 26 or of a syllable; 0 ends
- * a generation and 1 is a silent control token. */
+ * The model writes a hash of (cell before, token, position) into the K bytes of each token and
+ * makes logits from a hash over all cells of the row's sequence, so every stale, foreign or missing
+ * cell shows in the answer. Token t >= 2 has the text of the letter 'a' + t % 26 or of a syllable;
+ * 0 ends a generation and 1 is a silent control token. */
 #ifndef TESTS_FAKE_MODEL_H
 #define TESTS_FAKE_MODEL_H
 
@@ -22,9 +22,9 @@ enum { FAKE_VOCAB = 80, FAKE_EOG = 0, FAKE_CONTROL = 1 };
 
 struct model {
     struct model_info info;
-    _Atomic int step_us;        // how long a step takes
+    _Atomic int step_us;  // how long a step takes
     _Atomic uint64_t n_steps, n_abandoned;
-    _Atomic int nan_token;      // rows of this token have logits that are no numbers; -1 = none
+    _Atomic int nan_token;  // rows of this token have logits that are no numbers; -1 = none
 };
 
 static uint64_t fake_mix(uint64_t a, uint64_t b)

@@ -1,6 +1,6 @@
-/* The text of a choice: whatever the tokens and however the parts are taken, parts and their tokens,
- * put together, are the same; no part ends inside a character; a token comes with the part that
- * holds its last byte. The decoder here is a plain one over pieces of UTF-8 text. */
+/* The text of a choice: whatever the tokens and however the parts are taken, parts and their
+ * tokens, put together, are the same; no part ends inside a character; a token comes with the part
+ * that holds its last byte. The decoder here is a plain one over pieces of UTF-8 text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,9 +11,9 @@
 #include "engine/base/utf8.h"
 #include "engine/scheduler/output.h"
 
-static const char *const PIECES[] = {
-    "", "a", "b", "ab", "\xc3", "\xa9", "\xe4\xbd", "\xa0", "\xf0\x9f", "\x98", "\x80", " the", "S",
-    "TO", "P", "STOP", "\xe4", "\xbd\xa0S"};
+static const char *const PIECES[] = {"",         "a",    "b",        "ab",   "\xc3", "\xa9",
+                                     "\xe4\xbd", "\xa0", "\xf0\x9f", "\x98", "\x80", " the",
+                                     "S",        "TO",   "P",        "STOP", "\xe4", "\xbd\xa0S"};
 enum { N_PIECES = sizeof PIECES / sizeof *PIECES };
 
 void stream_decoder_init(struct stream_decoder *decoder, const struct tokenizer *tokenizer,
@@ -66,8 +66,8 @@ struct result {
 
 static void take_part(struct output *output, struct result *result)
 {
-    assert_true(utf8_is_valid(output->part.bytes ? output->part.bytes : "", output->part.n_bytes,
-                              NULL));
+    assert_true(
+        utf8_is_valid(output->part.bytes ? output->part.bytes : "", output->part.n_bytes, NULL));
     buf_append(&result->text, output->part.bytes, output->part.n_bytes);
     for (size_t i = 0; i < output->n_ready; i++) {
         result->ids[result->n_ids++] = output->tokens[i].sample.token;

@@ -1,9 +1,9 @@
 /* The scheduler with all its threads over a false model (fake_model.h) and the real cache.
  *
  * The main property: the answer to a request (ids, bits of the log-probabilities, text, how it
- * ended) is the same alone and in any company, chunking, pool size and prefix cache. Then: cancelling
- * at any moment leaves no block behind, slow readers pause themselves only, closing ends every job
- * once, and no failed allocation leaks or lies. */
+ * ended) is the same alone and in any company, chunking, pool size and prefix cache. Then:
+ * cancelling at any moment leaves no block behind, slow readers pause themselves only, closing ends
+ * every job once, and no failed allocation leaks or lies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,16 +64,22 @@ static void open_world(struct world *w, struct setting setting)
         .chat_prompt = (const struct chat_prompt *)w,
         .n_vocab = FAKE_VOCAB,
         .ctx_size = 1000,
-        .limits = {.n_blocks = setting.n_blocks, .block_tokens = KV_TOKENS_PER_BLOCK,
-                   .sequences_max = setting.parallel, .prefill_rows_max = setting.chunk,
+        .limits = {.n_blocks = setting.n_blocks,
+                   .block_tokens = KV_TOKENS_PER_BLOCK,
+                   .sequences_max = setting.parallel,
+                   .prefill_rows_max = setting.chunk,
                    .headroom_blocks = 0},
     };
-    struct scheduler_parts parts = {.model = &w->model, .pool = w->pool, .cache = w->cache,
-                                    .tokenizer = &w->tokenizer, .metrics = &w->metrics,
-                                    .wakeup = w->wakeup, .limits = w->prepare.limits};
+    struct scheduler_parts parts = {.model = &w->model,
+                                    .pool = w->pool,
+                                    .cache = w->cache,
+                                    .tokenizer = &w->tokenizer,
+                                    .metrics = &w->metrics,
+                                    .wakeup = w->wakeup,
+                                    .limits = w->prepare.limits};
     assert_int_equal(scheduler_create(&w->scheduler, &parts, NULL), OK);
-    assert_int_equal(
-        text_pool_create(&w->text_pool, &w->prepare, w->scheduler, &w->metrics, NULL), OK);
+    assert_int_equal(text_pool_create(&w->text_pool, &w->prepare, w->scheduler, &w->metrics, NULL),
+                     OK);
     assert_int_equal(pthread_create(&w->thread, NULL, run, w->scheduler), 0);
 }
 
@@ -555,8 +561,12 @@ static void what_cannot_be_is_refused(void **state)
     memset(big, 'x', sizeof big - 1);
     static const struct job_logit_bias outside[] = {{3, 1}, {FAKE_VOCAB, 1}};
     static const int32_t bad_ids[] = {3, -1};
-    const struct job_request base = {.kind = JOB_COMPLETION, .prompt = "abc", .prompt_bytes = 3,
-                                     .n_choices = 1, .top_p = 1, .repetition_penalty = 1,
+    const struct job_request base = {.kind = JOB_COMPLETION,
+                                     .prompt = "abc",
+                                     .prompt_bytes = 3,
+                                     .n_choices = 1,
+                                     .top_p = 1,
+                                     .repetition_penalty = 1,
                                      .top_logprobs = -1};
     struct refusal cases[] = {
         {"empty", ERR_INVALID, "prompt", base},

@@ -1,4 +1,5 @@
-/* Stop strings: the output and the match are those of a plain search, for every split of the text. */
+/* Stop strings: the output and the match are those of a plain search, for every split of the
+ * text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,9 +84,10 @@ static void what_cannot_match_is_shown_at_once(void **state)
     (void)state;
     static const char *const stops[] = {"\n\nUser:", "END"};
     static const size_t bytes[] = {7, 3};
-    static const struct { const char *push, *shown; } steps[] = {
-        {"Hello", "Hello"}, {"\n", ""}, {"\n", ""}, {"You", "\n\nYou"}, {" E", " "}, {"N", ""},
-        {"T", "ENT"}, {"\n\nUs", ""}, {"er", ""}, {":x", ""}};
+    static const struct {
+        const char *push, *shown;
+    } steps[] = {{"Hello", "Hello"}, {"\n", ""},   {"\n", ""},     {"You", "\n\nYou"}, {" E", " "},
+                 {"N", ""},          {"T", "ENT"}, {"\n\nUs", ""}, {"er", ""},         {":x", ""}};
     struct stop_matcher matcher;
     stop_matcher_init(&matcher, stops, bytes, 2);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {

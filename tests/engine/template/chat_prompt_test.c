@@ -1,5 +1,5 @@
-/* chat_prompt: the default model's template, what the probes find out, how messages are adapted, and
- * which field an error names. */
+/* chat_prompt: the default model's template, what the probes find out, how messages are adapted,
+ * and which field an error names. */
 #include <pthread.h>
 
 #include "tests/engine/template/render.h"
@@ -9,7 +9,8 @@
 /* The manner of the default model's template: a system message of its own, any role printed. */
 static const char default_like[] =
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nBe good<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + "
+    "{{ '<|im_start|>system\nBe good<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] "
+    "+ "
     "'\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
@@ -28,13 +29,16 @@ static enum status render_chat(const struct chat_prompt *prompt, const char *mes
                                const char *tools, const char *variables,
                                struct chat_prompt_output *out, struct error *err)
 {
-    struct chat_prompt_input input = {.messages_json = messages, .tools_json = tools,
-                                      .variables_json = variables, .now_unix_s = RENDER_NOW};
+    struct chat_prompt_input input = {.messages_json = messages,
+                                      .tools_json = tools,
+                                      .variables_json = variables,
+                                      .now_unix_s = RENDER_NOW};
     *err = (struct error){0};
     return chat_prompt_render(prompt, &input, out, err);
 }
 
-static void expect_text(const struct chat_prompt *prompt, const char *messages, const char *expected)
+static void expect_text(const struct chat_prompt *prompt, const char *messages,
+                        const char *expected)
 {
     struct chat_prompt_output out;
     struct error err;
@@ -88,8 +92,8 @@ static void test_variables(void **state)
     assert_string_equal(out.text.bytes, "<s>|</s>|True|None|[1.0, 200.0]|False|31 Dec 2025|0");
     assert_int_equal(out.n_untrusted, 1);
     chat_prompt_output_release(&out);
-    assert_int_equal(
-        render_chat(prompt, "[]", "[]", "{\"documents\": [{\"t\": 1}]}", &out, &err), OK);
+    assert_int_equal(render_chat(prompt, "[]", "[]", "{\"documents\": [{\"t\": 1}]}", &out, &err),
+                     OK);
     assert_string_equal(out.text.bytes, "<s>|</s>|False|[{'t': 1}]||False|31 Dec 2025|0");
     chat_prompt_output_release(&out);
     chat_prompt_close(prompt);
@@ -122,9 +126,9 @@ static const struct {
 static void test_errors(void **state)
 {
     (void)state;
-    struct chat_prompt *prompt = open_template(
-        "{% for m in messages %}{% if m.content == 'no' %}{{ raise_exception('refused: ' + m.content) }}"
-        "{% endif %}{{ m.content + '' }}{% endfor %}");
+    struct chat_prompt *prompt = open_template("{% for m in messages %}{% if m.content == 'no' "
+                                               "%}{{ raise_exception('refused: ' + m.content) }}"
+                                               "{% endif %}{{ m.content + '' }}{% endfor %}");
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         struct chat_prompt_output out;
         struct error err;
@@ -159,21 +163,24 @@ static void test_probe_system(void **state)
     (void)state;
     static const char *const refusing[] = {
         /* raises, drops, only knows two roles */
-        LOOP("{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        LOOP("{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% "
+             "endif %}"
              "<{{ m.role }}>{{ m.content }}"),
         LOOP("{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}"),
     };
     for (size_t i = 0; i < 2; i++) {
         struct chat_prompt *prompt = open_template(refusing[i]);
         assert_false(chat_prompt_info(prompt)->system_role);
-        expect_text(prompt,
-                    "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"U\"}]",
-                    "<user>S\n\nU");
+        expect_text(
+            prompt,
+            "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"U\"}]",
+            "<user>S\n\nU");
         expect_text(prompt, "[{\"role\":\"system\",\"content\":\"S\"}]", "<user>S");
-        expect_text(prompt,
-                    "[{\"role\":\"developer\",\"content\":\"S\"},{\"role\":\"assistant\",\"content\":"
-                    "\"A\"},{\"role\":\"user\",\"content\":\"\"}]",
-                    "<assistant>A<user>S");
+        expect_text(
+            prompt,
+            "[{\"role\":\"developer\",\"content\":\"S\"},{\"role\":\"assistant\",\"content\":"
+            "\"A\"},{\"role\":\"user\",\"content\":\"\"}]",
+            "<assistant>A<user>S");
         expect_text(prompt,
                     "[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"S\"}]},"
                     "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"U\"}]}]",
@@ -207,10 +214,11 @@ static void test_probe_developer(void **state)
     chat_prompt_close(prompt);
 }
 
-#define CALLS(show) LOOP("<{{ m.role }}>{{ m.content }}"                                           \
-                         "{% for c in m.tool_calls or [] %}" show "{% endfor %}")
+#define CALLS(show)                                                                                \
+    LOOP("<{{ m.role }}>{{ m.content }}"                                                           \
+         "{% for c in m.tool_calls or [] %}" show "{% endfor %}")
 #define ONE_CALL(content, arguments)                                                               \
-    "[{\"role\":\"assistant\",\"content\":" content ",\"tool_calls\":[{\"id\":\"1\",\"type\":"    \
+    "[{\"role\":\"assistant\",\"content\":" content ",\"tool_calls\":[{\"id\":\"1\",\"type\":"     \
     "\"function\",\"function\":{\"name\":\"f\",\"arguments\":" arguments "}}]}]"
 
 static void test_probe_arguments(void **state)
@@ -254,8 +262,9 @@ static void test_probe_arguments(void **state)
 static void test_probe_content(void **state)
 {
     (void)state;
-    static const char parts[] = "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
-                                "{\"type\":\"text\",\"text\":\"b\"}]}]";
+    static const char parts[] =
+        "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+        "{\"type\":\"text\",\"text\":\"b\"}]}]";
     static const char text[] = "[{\"role\":\"user\",\"content\":\"a\"}]";
     struct chat_prompt *prompt = open_template(LOOP("{{ m.content }}"));
     assert_false(chat_prompt_info(prompt)->content_parts);
@@ -280,7 +289,8 @@ static void test_probe_content(void **state)
 static void test_probe_null(void **state)
 {
     (void)state;
-    static const char plain[] = "[{\"role\":\"assistant\",\"content\":null},{\"role\":\"assistant\"}]";
+    static const char plain[] =
+        "[{\"role\":\"assistant\",\"content\":null},{\"role\":\"assistant\"}]";
     struct chat_prompt *prompt = open_template(LOOP("<{{ m.content }}>"));
     assert_false(chat_prompt_info(prompt)->null_without_calls);
     assert_false(chat_prompt_info(prompt)->null_with_calls);

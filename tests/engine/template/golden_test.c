@@ -1,6 +1,6 @@
-/* The committed goldens: what jinja2 makes of a seeded sample of random templates, of templates of our
- * own over all conversations, and of the template in the default model's file, which is read from there
- * (WICARA_TEST_MODEL). Made by tests/golden/template/make_goldens.py. */
+/* The committed goldens: what jinja2 makes of a seeded sample of random templates, of templates of
+ * our own over all conversations, and of the template in the default model's file, which is read
+ * from there (WICARA_TEST_MODEL). Made by tests/golden/template/make_goldens.py. */
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 
@@ -103,7 +103,8 @@ static void test_default_model(void **state)
     (void)state;
     const char *path = getenv("WICARA_TEST_MODEL");
     if (!path) {
-        print_message("WICARA_TEST_MODEL is not set: the default model's template is not checked\n");
+        print_message(
+            "WICARA_TEST_MODEL is not set: the default model's template is not checked\n");
         skip();
     }
     char *source = model_template(path);

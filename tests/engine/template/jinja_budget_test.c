@@ -88,8 +88,9 @@ static void test_memory(void **state)
     expect_format(ERR_LIMIT, "larger than", "{{ ('x' * %zu)|length }}", most + 1);
     expect_format(ERR_LIMIT, "larger than", "{{ '-' * 10000000000 }}");
     expect_format(ERR_LIMIT, "too large", "{{ [1] * 100000000 }}");
-    expect_format(ERR_LIMIT, "bytes", "{%% set ns = namespace(s='x') %%}{%% for i in range(99) %%}"
-                                      "{%% set ns.s = ns.s + ns.s %%}{%% endfor %%}");
+    expect_format(ERR_LIMIT, "bytes",
+                  "{%% set ns = namespace(s='x') %%}{%% for i in range(99) %%}"
+                  "{%% set ns.s = ns.s + ns.s %%}{%% endfor %%}");
     expect_format(ERR_LIMIT, NULL, "{{ 'x'.center(100000000) }}");
     expect_format(ERR_LIMIT, NULL, "{{ '%%100000001d' %% 1 }}");
     expect_format(ERR_LIMIT, NULL, "{{ '{:100001}'.format('x') }}");
@@ -120,8 +121,8 @@ static void test_source(void **state)
 
     struct jinja_template *code;
     struct jinja_output out;
-    struct jinja_render_input input = {.fill = render_fill, .context = (void *)"{}",
-                                       .input_bytes = JINJA_INPUT_BYTES_MAX};
+    struct jinja_render_input input = {
+        .fill = render_fill, .context = (void *)"{}", .input_bytes = JINJA_INPUT_BYTES_MAX};
     assert_int_equal(jinja_open(&code, "a", 1, NULL), OK);
     assert_int_equal(jinja_render(code, &input, &out, NULL), OK);
     jinja_output_release(&out);
@@ -174,8 +175,8 @@ static void test_nesting(void **state)
     assert_int_equal(nested("{{ ", "1", "}}", 1, NULL), OK);
     static const struct {
         const char *head, *tail;
-    } forms[] = {{"(", ")"}, {"[", "]"}, {"{1:", "}"}, {"not ", ""}, {"-", ""},
-                 {"1 if 1 else ", ""}, {"range(", ")"}, {"x[", "]"}};
+    } forms[] = {{"(", ")"}, {"[", "]"},           {"{1:", "}"},    {"not ", ""},
+                 {"-", ""},  {"1 if 1 else ", ""}, {"range(", ")"}, {"x[", "]"}};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         for (size_t n = JINJA_NESTING_MAX; n <= JINJA_NESTING_MAX + 1; n++) {
             char source[2048] = "{% if false %}{{ ";
@@ -239,8 +240,9 @@ static void test_calls(void **state)
 static void test_eval_depth(void **state)
 {
     (void)state;
-    static const char stack[] = "{%% set ns = namespace(g=[1]) %%}{%% for i in range(%d) %%}"
-                                "{%% set ns.g = ns.g|map('string') %%}{%% endfor %%}{{ ns.g|list }}";
+    static const char stack[] =
+        "{%% set ns = namespace(g=[1]) %%}{%% for i in range(%d) %%}"
+        "{%% set ns.g = ns.g|map('string') %%}{%% endfor %%}{{ ns.g|list }}";
     int fits = 0;
     for (int n = JINJA_EVAL_DEPTH_MAX - 20; n <= JINJA_EVAL_DEPTH_MAX; n++) {
         char source[256];
@@ -263,8 +265,9 @@ static void test_eval_depth(void **state)
 static void *deep_thread(void *unused)
 {
     (void)unused;
-    static const char stack[] = "{%% set ns = namespace(g=[1]) %%}{%% for i in range(%d) %%}"
-                                "{%% set ns.g = ns.g|map('string') %%}{%% endfor %%}{{ ns.g|list }}";
+    static const char stack[] =
+        "{%% set ns = namespace(g=[1]) %%}{%% for i in range(%d) %%}"
+        "{%% set ns.g = ns.g|map('string') %%}{%% endfor %%}{{ ns.g|list }}";
     char source[4096];
     snprintf(source, sizeof source, stack, JINJA_EVAL_DEPTH_MAX + 9);
     struct rendered r = render(source, NULL);
@@ -308,8 +311,8 @@ static void test_json_depth(void **state)
         memset(json + at, '[', (size_t)n);
         memset(json + at + n, ']', (size_t)n);
         snprintf(json + at + 2 * n, sizeof json - at - 2 * (size_t)n, "}");
-        expect("{{ x|tojson }}{{ x }}{{ x == x }}", json,
-               n < JSON_VALUE_DEPTH_MAX ? OK : ERR_LIMIT, NULL);
+        expect("{{ x|tojson }}{{ x }}{{ x == x }}", json, n < JSON_VALUE_DEPTH_MAX ? OK : ERR_LIMIT,
+               NULL);
     }
 }
 
@@ -341,8 +344,8 @@ static const char chat_template[] =
 static enum status open_and_render(struct chat_prompt_output *out, struct error *err)
 {
     struct chat_prompt *prompt;
-    enum status status = chat_prompt_open(&prompt, chat_template, sizeof chat_template - 1, "<s>",
-                                          "</s>", err);
+    enum status status =
+        chat_prompt_open(&prompt, chat_template, sizeof chat_template - 1, "<s>", "</s>", err);
     if (status != OK)
         return status;
     struct chat_prompt_input input = {
@@ -359,8 +362,8 @@ static enum status open_and_render(struct chat_prompt_output *out, struct error 
     return status;
 }
 
-/* Every allocation of open and render fails once, then from there on; nothing leaks (sanitizers), the
- * answer is ERR_MEMORY or, where the failure was not felt, the right text. */
+/* Every allocation of open and render fails once, then from there on; nothing leaks (sanitizers),
+ * the answer is ERR_MEMORY or, where the failure was not felt, the right text. */
 static void test_failing_memory(void **state)
 {
     (void)state;
@@ -394,12 +397,12 @@ static void test_failing_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),       cmocka_unit_test(test_range),
-        cmocka_unit_test(test_output),      cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_source),      cmocka_unit_test(test_nesting),
-        cmocka_unit_test(test_calls),       cmocka_unit_test(test_eval_depth),
-        cmocka_unit_test(test_stack),       cmocka_unit_test(test_json_depth),
-        cmocka_unit_test(test_many_names),  cmocka_unit_test(test_failing_memory),
+        cmocka_unit_test(test_steps),      cmocka_unit_test(test_range),
+        cmocka_unit_test(test_output),     cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_source),     cmocka_unit_test(test_nesting),
+        cmocka_unit_test(test_calls),      cmocka_unit_test(test_eval_depth),
+        cmocka_unit_test(test_stack),      cmocka_unit_test(test_json_depth),
+        cmocka_unit_test(test_many_names), cmocka_unit_test(test_failing_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

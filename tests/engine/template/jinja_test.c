@@ -1,11 +1,11 @@
-/* The language: each feature as a row of template, variables and expected text. The expectations were
- * checked against jinja2 by tests/golden/template; here they stay readable one by one. */
+/* The language: each feature as a row of template, variables and expected text. The expectations
+ * were checked against jinja2 by tests/golden/template; here they stay readable one by one. */
 #include "tests/engine/template/render.h"
 
 #define V                                                                                          \
-    "{\"s\":\"Hello World\",\"n\":7,\"f\":-2.5,\"b\":true,\"z\":null,\"xs\":[3,1,2],"            \
-    "\"ds\":[{\"r\":\"user\",\"c\":\"a\"},{\"r\":\"tool\",\"c\":\"b\"}],"                        \
-    "\"d\":{\"b\":1,\"a\":[1,\"\\u00e9\",null],\"items\":\"own\"},\"u\":\"\xc3\xa9t\xc3\xa9 "    \
+    "{\"s\":\"Hello World\",\"n\":7,\"f\":-2.5,\"b\":true,\"z\":null,\"xs\":[3,1,2],"              \
+    "\"ds\":[{\"r\":\"user\",\"c\":\"a\"},{\"r\":\"tool\",\"c\":\"b\"}],"                          \
+    "\"d\":{\"b\":1,\"a\":[1,\"\\u00e9\",null],\"items\":\"own\"},\"u\":\"\xc3\xa9t\xc3\xa9 "      \
     "\xf0\x9f\x98\x80\",\"big\":123456789012345678901234567890,\"fl\":1.0,\"e\":1e2}"
 
 struct row {
@@ -36,8 +36,7 @@ static const struct row rows[] = {
     {"{% if n > 7 %}a{% elif n == 7 %}b{% else %}c{% endif %}", "b"},
     {"{% for x in xs %}{{ x }},{% endfor %}", "3,1,2,"},
     {"{% for x in [] %}x{% else %}none{% endfor %}", "none"},
-    {"{% for x in xs if x > 1 %}{{ loop.index }}{{ x }}{{ loop.length }} {% endfor %}",
-     "132 222 "},
+    {"{% for x in xs if x > 1 %}{{ loop.index }}{{ x }}{{ loop.length }} {% endfor %}", "132 222 "},
     {"{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
      "b=1;a=[1, '\xc3\xa9', None];items=own;"},
     {"{% for x in xs %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% if x == 2 %}{% break %}"
@@ -50,7 +49,8 @@ static const struct row rows[] = {
      "123"},
     {"{% set x = 1 %}{% for i in xs %}{% set x = i %}{{ x }}{% endfor %}{{ x }}", "3121"},
     {"{% if b %}{% set x = 5 %}{% endif %}{{ x }}", "5"},
-    {"{% set ns = namespace(t=0) %}{% for x in xs %}{% set ns.t = ns.t + x %}{% endfor %}{{ ns.t }}",
+    {"{% set ns = namespace(t=0) %}{% for x in xs %}{% set ns.t = ns.t + x %}{% endfor %}{{ ns.t "
+     "}}",
      "6"},
     {"{% set a, (c, d) = 1, [2, 3] %}{{ a }}{{ c }}{{ d }}", "123"},
     {"{% set x %}a{{ n }}{% endset %}{{ x }}{{ x is string }}", "a7True"},
@@ -79,8 +79,10 @@ static const struct row rows[] = {
     {"{{ 'a' if z else 'b' }}{{ 'c' if z }}", "b"},
     {"{{ 'a' 'b' ~ 1 ~ none ~ 1.0 }}", "ab1None1.0"},
     {"{{ 'x' in 'axb' }} {{ 4 not in xs }} {{ 'b' in d }}", "True True True"},
-    {"{{ s[0] }}{{ s[-1] }}{{ s[1:4] }}{{ s[::-1] }}{{ s[:-6] }}{{ s[99:] }}", "HdelldlroW olleHHello"},
-    {"{{ u[1] }}{{ u[-1] }}{{ u|length }}{{ u[::-1] }}", "t\xf0\x9f\x98\x80" "5\xf0\x9f\x98\x80 \xc3\xa9t\xc3\xa9"},
+    {"{{ s[0] }}{{ s[-1] }}{{ s[1:4] }}{{ s[::-1] }}{{ s[:-6] }}{{ s[99:] }}",
+     "HdelldlroW olleHHello"},
+    {"{{ u[1] }}{{ u[-1] }}{{ u|length }}{{ u[::-1] }}", "t\xf0\x9f\x98\x80"
+                                                         "5\xf0\x9f\x98\x80 \xc3\xa9t\xc3\xa9"},
     {"{{ xs[1:] + [9] }} {{ (1,) * 2 }} {{ (1, 2)[::-1] }}", "[1, 2, 9] (1, 1) (2, 1)"},
     {"{{ d['items'] }} {{ d.items is callable }} {{ d.b }} {{ d['zz'] is defined }}",
      "own True 1 False"},
@@ -108,21 +110,23 @@ static const struct row rows[] = {
      "aaABabAb CdAb"},
     {"{{ xs|join(', ') }} {{ ds|join('|', attribute='r') }} {{ 'abc'|join('-') }}",
      "3, 1, 2 user|tool a-b-c"},
-    {"{{ xs|sort }} {{ xs|sort(reverse=true) }} {{ xs|first }}{{ xs|last }} {{ xs|sum }} {{ xs|min }}"
+    {"{{ xs|sort }} {{ xs|sort(reverse=true) }} {{ xs|first }}{{ xs|last }} {{ xs|sum }} {{ xs|min "
+     "}}"
      "{{ xs|max }}",
      "[1, 2, 3] [3, 2, 1] 32 6 13"},
     {"{{ ds|map(attribute='r')|list }} {{ ['a']|map('upper')|join }} {{ xs|map('string')|list }}",
      "['user', 'tool'] A ['3', '1', '2']"},
-    {"{{ ds|selectattr('r', 'equalto', 'tool')|list|length }}{{ ds|rejectattr('r', 'eq', 'x')|list|length }}"
+    {"{{ ds|selectattr('r', 'equalto', 'tool')|list|length }}{{ ds|rejectattr('r', 'eq', "
+     "'x')|list|length }}"
      "{{ xs|select('odd')|list }}{{ xs|reject('gt', 1)|list }}{{ [0, 1]|select|list }}",
      "12[3, 1][1][1]"},
-    {"{{ d|dictsort }} {{ d|items|list|length }} {{ ['b', 'A', 'a']|sort }} {{ [1, 1, 2]|unique|list }}",
+    {"{{ d|dictsort }} {{ d|items|list|length }} {{ ['b', 'A', 'a']|sort }} {{ [1, 1, "
+     "2]|unique|list }}",
      "[('a', [1, '\xc3\xa9', None]), ('b', 1), ('items', 'own')] 3 ['A', 'a', 'b'] [1, 2]"},
     {"{{ ['b', 'A', 'a']|unique|list }} {{ ds|groupby('r')|list|length }} {{ xs|reverse|list }}"
      " {{ xs|batch(2)|list }} {{ xs|slice(2)|list }}",
      "['b', 'A'] 2 [2, 1, 3] [[3, 1], [2]] [[3, 1], [2]]"},
-    {"{{ 'a\nb\n\nc'|indent(2) }}|{{ 'a\nb'|indent('> ', first=true) }}",
-     "a\n  b\n\n  c|> a\n> b"},
+    {"{{ 'a\nb\n\nc'|indent(2) }}|{{ 'a\nb'|indent('> ', first=true) }}", "a\n  b\n\n  c|> a\n> b"},
     {"{{ 'aXbX'|replace('X', '-') }}{{ 'aXbX'|replace('X', '-', 1) }}", "a-b-a-bX"},
     {"{{ '<a>'|e }} {{ '<a>'|safe }} {{ ('<a>'|safe) + '<' }} {{ ('<a>'|safe) ~ '<' }}",
      "&lt;a&gt; <a> <a>&lt; <a><"},
@@ -135,7 +139,8 @@ static const struct row rows[] = {
     {"{{ d|tojson(ensure_ascii=true, separators=(',', ':')) }}",
      "{\"b\":1,\"a\":[1,\"\\u00e9\",null],\"items\":\"own\"}"},
     {"{{ d|tojson(indent=2, sort_keys=true) }}",
-     "{\n  \"a\": [\n    1,\n    \"\xc3\xa9\",\n    null\n  ],\n  \"b\": 1,\n  \"items\": \"own\"\n}"},
+     "{\n  \"a\": [\n    1,\n    \"\xc3\xa9\",\n    null\n  ],\n  \"b\": 1,\n  \"items\": "
+     "\"own\"\n}"},
     {"{{ '<>&\\'\"\n\\x7f\\x01'|tojson }}{{ [1.0, big, true, 1e100]|tojson }}",
      "\"<>&'\\\"\\n\x7f\\u0001\"[1.0, 123456789012345678901234567890, true, 1e+100]"},
     {"{{ '{\"a\": [1, 2.50]}'|from_json }}", "{'a': [1, 2.5]}"},
@@ -143,26 +148,32 @@ static const struct row rows[] = {
     {"{{ s is string }}{{ n is number }}{{ n is integer }}{{ f is float }}{{ b is boolean }}"
      "{{ d is mapping }}{{ xs is sequence }}{{ s is iterable }}{{ z is none }}{{ n is odd }}",
      "TrueTrueTrueTrueTrueTrueTrueTrueTrueTrue"},
-    {"{{ n is divisibleby 7 }}{{ n is in [7] }}{{ n is not defined }}{{ b is true }}{{ b is sameas true }}"
+    {"{{ n is divisibleby 7 }}{{ n is in [7] }}{{ n is not defined }}{{ b is true }}{{ b is sameas "
+     "true }}"
      "{{ n is eq(7) }}",
      "TrueTrueFalseTrueTrueTrue"},
     /* methods */
-    {"{{ 'a,b,c'.split(',') }}{{ 'a,b,c'.split(',', 1) }}{{ ' a  b '.split() }}{{ 'a-b'.rsplit('-')[-1] }}",
+    {"{{ 'a,b,c'.split(',') }}{{ 'a,b,c'.split(',', 1) }}{{ ' a  b '.split() }}{{ "
+     "'a-b'.rsplit('-')[-1] }}",
      "['a', 'b', 'c']['a', 'b,c']['a', 'b']b"},
-    {"{{ '\\u2003 a\\xa0'.strip() }}|{{ 'xyx'.strip('x') }}|{{ ' a'.lstrip() }}|{{ 'a '.rstrip() }}|",
+    {"{{ '\\u2003 a\\xa0'.strip() }}|{{ 'xyx'.strip('x') }}|{{ ' a'.lstrip() }}|{{ 'a '.rstrip() "
+     "}}|",
      "a|y|a|a|"},
     {"{{ s.startswith('He') }}{{ s.endswith(('x', 'ld')) }}{{ s.find('o') }}{{ s.count('l') }}"
      "{{ s.replace('l', 'L', 1) }}{{ s.upper() }}{{ s.title() }}",
      "TrueTrue43HeLlo WorldHELLO WORLDHello World"},
-    {"{{ d.get('b') }}{{ d.get('zz') }}{{ d.get('zz', 3) }}{{ d.keys()|list }}", "1None3['b', 'a', 'items']"},
+    {"{{ d.get('b') }}{{ d.get('zz') }}{{ d.get('zz', 3) }}{{ d.keys()|list }}",
+     "1None3['b', 'a', 'items']"},
     {"{% set l = [1] %}{% set _ = l.append(2) %}{{ l }}{{ l.pop(0) }}{{ l }}", "[1, 2]1[2]"},
     {"{{ '\xce\xa3\xce\x91\xce\xa3'.lower() }}{{ 'stra\xc3\x9f\x65'.upper() }}",
      "\xcf\x83\xce\xb1\xcf\x82STRASSE"},
     /* globals */
-    {"{{ range(3)|list }}{{ range(5, 0, -2)|list }}{{ range(3) }}", "[0, 1, 2][5, 3, 1]range(0, 3)"},
+    {"{{ range(3)|list }}{{ range(5, 0, -2)|list }}{{ range(3) }}",
+     "[0, 1, 2][5, 3, 1]range(0, 3)"},
     {"{{ strftime_now('%Y-%m-%d %H:%M:%S %d %b %Y %B %A %j %%') }}",
      "2025-12-31 23:59:59 31 Dec 2025 December Wednesday 365 %"},
-    {"{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}", "abab"},
+    {"{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}",
+     "abab"},
     {"{% set j = joiner('-') %}{% for x in xs %}{{ j() }}{{ x }}{% endfor %}", "3-1-2"},
     /* generators run once */
     {"{% set g = xs|map('string') %}{{ g|list }}{{ g|list }}", "['3', '1', '2'][]"},
@@ -179,7 +190,8 @@ static void test_language(void **state)
             assert_int_not_equal(r.status, OK);
         } else {
             if (r.status != OK || strcmp(rendered_text(&r), rows[i].expected) != 0)
-                print_error("%s\n  -> %s\n", rows[i].source, r.status ? r.err.text : rendered_text(&r));
+                print_error("%s\n  -> %s\n", rows[i].source,
+                            r.status ? r.err.text : rendered_text(&r));
             assert_int_equal(r.status, OK);
             assert_string_equal(rendered_text(&r), rows[i].expected);
         }

@@ -5,7 +5,8 @@ static const struct {
     const char *json, *expected;  // tojson of the value; NULL: refused
 } rows[] = {
     {"{\"b\": 1, \"a\": 2, \"b\": 3}", "{\"b\": 3, \"a\": 2}"},
-    {" [ 1 , -0 , 0.0 , -0.0 , 1e2 , 1E+2 , 12.50 , 1e-7 ] ", "[1, 0, 0.0, -0.0, 100.0, 100.0, 12.5, 1e-07]"},
+    {" [ 1 , -0 , 0.0 , -0.0 , 1e2 , 1E+2 , 12.50 , 1e-7 ] ",
+     "[1, 0, 0.0, -0.0, 100.0, 100.0, 12.5, 1e-07]"},
     {"[9223372036854775807, 9223372036854775808, -9223372036854775808, -9223372036854775809]",
      "[9223372036854775807, 9223372036854775808, -9223372036854775808, -9223372036854775809]"},
     {"[true, false, null, {}, []]", "[true, false, null, {}, []]"},
@@ -70,7 +71,8 @@ static void test_rows(void **state)
 static void test_mutations(void **state)
 {
     (void)state;
-    static const char document[] = "{\"a\":[1,-2.5e3,\"\\u00e9\\ud83d\\ude00\xc3\xa9\",true,null],\"b\":{}}";
+    static const char document[] =
+        "{\"a\":[1,-2.5e3,\"\\u00e9\\ud83d\\ude00\xc3\xa9\",true,null],\"b\":{}}";
     char copy[sizeof document];
     for (size_t i = 0; i + 1 < sizeof document; i++) {
         memcpy(copy, document, sizeof document);

@@ -1,13 +1,13 @@
-/* Provenance: which bytes of the output came from the request. Rows show the output with its untrusted
- * runs in angle quotes; then the text of special tokens is sent through every field of a request and
- * looked for in the output. */
+/* Provenance: which bytes of the output came from the request. Rows show the output with its
+ * untrusted runs in angle quotes; then the text of special tokens is sent through every field of a
+ * request and looked for in the output. */
 #include "tests/engine/template/render.h"
 
 #include "engine/base/buf.h"
 #include "engine/template/chat_prompt.h"
 
 #define V                                                                                          \
-    "{\"u\":\"AB CD\",\"w\":\" X\\tY \",\"n\":42,\"f\":1.5,\"t\":true,\"l\":[\"P\",\"Q\"],"       \
+    "{\"u\":\"AB CD\",\"w\":\" X\\tY \",\"n\":42,\"f\":1.5,\"t\":true,\"l\":[\"P\",\"Q\"],"        \
     "\"d\":{\"K\":\"V\"},\"j\":\"{\\\"a\\\": \\\"Z\\\"}\",\"e\":\"\",\"g\":\"\\u00c9\\u0130\"}"
 
 /* The text with « and » around untrusted runs. */
@@ -43,12 +43,17 @@ static const struct {
     {"a{{ u }}b", "a" A "AB CD" Z "b"},
     {"{{ 'a' + u + 'b' }}{{ 'c' ~ u }}", "a" A "AB CD" Z "bc" A "AB CD" Z},
     {"{{ u }}{{ w }}", A "AB CD X\tY " Z},
-    {"{{ u[1:4] }}-{{ ('a' + u)[:3] }}-{{ ('a' + u + 'b')[-2:] }}", A "B C" Z "-a" A "AB" Z "-" A "D" Z "b"},
+    {"{{ u[1:4] }}-{{ ('a' + u)[:3] }}-{{ ('a' + u + 'b')[-2:] }}",
+     A "B C" Z "-a" A "AB" Z "-" A "D" Z "b"},
     {"{{ ('ab' + u)[::-1] }}{{ (u + 'ab')[0] }}", A "DC BA" Z "ba" A "A" Z},
-    {"{{ ('a' + u)|upper }}{{ ('A' + u)|lower }}{{ ('a' + g)|lower }}", "A" A "AB CD" Z "A" "" "x"},
+    {"{{ ('a' + u)|upper }}{{ ('A' + u)|lower }}{{ ('a' + g)|lower }}", "A" A "AB CD" Z "A"
+                                                                        ""
+                                                                        "x"},
     {"{{ u.replace('B', 'x') }}", A "A" Z "x" A " CD" Z},
-    {"{{ 'abc'.replace('b', u) }}{{ 'aXa'.replace('X', u) }}", "a" A "AB CD" Z "ca" A "AB CD" Z "a"},
-    {"{{ w|trim }}|{{ (' a' + w).strip() }}|{{ ('a' + w).rstrip() }}", A "X\tY" Z "|a" A " X\tY" Z "|a" A " X\tY" Z},
+    {"{{ 'abc'.replace('b', u) }}{{ 'aXa'.replace('X', u) }}",
+     "a" A "AB CD" Z "ca" A "AB CD" Z "a"},
+    {"{{ w|trim }}|{{ (' a' + w).strip() }}|{{ ('a' + w).rstrip() }}",
+     A "X\tY" Z "|a" A " X\tY" Z "|a" A " X\tY" Z},
     {"{{ u.split(' ')|join('-') }}{{ u.split()[1] }}", A "AB" Z "-" A "CDCD" Z},
     {"{{ ('a,' + u).split(',')|join(';') }}", "a;" A "AB CD" Z},
     {"{{ ['a', u, 'b']|join(u) }}", "a" A "AB CDAB CDAB CD" Z "b"},
@@ -62,24 +67,35 @@ static const struct {
     {"{{ u|truncate(4, true, '.', 0) }}", A "AB " Z "."},
     {"{{ '<' ~ (u ~ '&')|e }}", "<" A "AB CD" Z "&amp;"},
     {"{{ u|title }}{{ u|capitalize }}{{ u|string }}{{ u|safe }}", A "Ab CdAb cdAB CDAB CD" Z},
-    {"{% for c in u %}{{ c }},{% endfor %}", A "A" Z "," A "B" Z "," A " " Z "," A "C" Z "," A "D" Z ","},
+    {"{% for c in u %}{{ c }},{% endfor %}",
+     A "A" Z "," A "B" Z "," A " " Z "," A "C" Z "," A "D" Z ","},
     {"{{ u|list|join }}{{ u|first }}{{ u|last }}{{ u|reverse }}", A "AB CDADDC BA" Z},
-    {"{% set x %}a{{ u }}{% endset %}{{ x }}{% filter upper %}a{{ u }}{% endfilter %}", "a" A "AB CD" Z "A" A "AB CD" Z},
-    {"{% macro m(p) %}({{ p }}){% endmacro %}{{ m(u) }}{{ m('a') }}{{ m(u)|upper }}", "(" A "AB CD" Z ")(a)(" A "AB CD" Z ")"},
-    {"{% set ns = namespace(s='') %}{% for x in l %}{% set ns.s = ns.s + 'a' + x %}{% endfor %}{{ ns.s }}",
+    {"{% set x %}a{{ u }}{% endset %}{{ x }}{% filter upper %}a{{ u }}{% endfilter %}",
+     "a" A "AB CD" Z "A" A "AB CD" Z},
+    {"{% macro m(p) %}({{ p }}){% endmacro %}{{ m(u) }}{{ m('a') }}{{ m(u)|upper }}",
+     "(" A "AB CD" Z ")(a)(" A "AB CD" Z ")"},
+    {"{% set ns = namespace(s='') %}{% for x in l %}{% set ns.s = ns.s + 'a' + x %}{% endfor %}{{ "
+     "ns.s }}",
      "a" A "P" Z "a" A "Q" Z},
-    {"{% set ns = namespace(s=u) %}{% set v = ns.s + 'a' %}{% set ns.s = ns.s + 'b' %}{{ v }}{{ ns.s }}{{ u }}",
+    {"{% set ns = namespace(s=u) %}{% set v = ns.s + 'a' %}{% set ns.s = ns.s + 'b' %}{{ v }}{{ "
+     "ns.s }}{{ u }}",
      A "AB CD" Z "a" A "AB CD" Z "b" A "AB CD" Z},
     {"{% set a = 'x' + u %}{% set b = a + 'y' %}{% set c = a + u %}{{ a }}|{{ b }}|{{ c }}",
      "x" A "AB CD" Z "|x" A "AB CD" Z "y|x" A "AB CDAB CD" Z},
-    {"{% for k, v in d.items() %}{{ k }}={{ v }}{% endfor %}{{ d|dictsort|first|last }}", A "K" Z "=" A "VV" Z},
-    {"{{ l|map('lower')|join('-') }}{{ l|sort|first }}{{ l|select('eq', 'P')|first }}", A "p" Z "-" A "qPP" Z},
-    {"{{ missing|default(u) }}{{ e|default('a', true) }}{{ u or 'b' }}", A "AB CD" Z "a" A "AB CD" Z},
+    {"{% for k, v in d.items() %}{{ k }}={{ v }}{% endfor %}{{ d|dictsort|first|last }}",
+     A "K" Z "=" A "VV" Z},
+    {"{{ l|map('lower')|join('-') }}{{ l|sort|first }}{{ l|select('eq', 'P')|first }}",
+     A "p" Z "-" A "qPP" Z},
+    {"{{ missing|default(u) }}{{ e|default('a', true) }}{{ u or 'b' }}",
+     A "AB CD" Z "a" A "AB CD" Z},
     /* containers: all of the text, as soon as one leaf is untrusted */
-    {"{{ u|tojson }}{{ ['a']|tojson }}{{ l }}{{ ['a'] }}", A "\"AB CD\"" Z "[\"a\"]" A "['P', 'Q']" Z "['a']"},
-    {"{{ {'k': u}|tojson }}{{ {'k': n}|tojson }}{{ {'k': 1}|tojson }}", A "{\"k\": \"AB CD\"}{\"k\": 42}" Z "{\"k\": 1}"},
+    {"{{ u|tojson }}{{ ['a']|tojson }}{{ l }}{{ ['a'] }}",
+     A "\"AB CD\"" Z "[\"a\"]" A "['P', 'Q']" Z "['a']"},
+    {"{{ {'k': u}|tojson }}{{ {'k': n}|tojson }}{{ {'k': 1}|tojson }}",
+     A "{\"k\": \"AB CD\"}{\"k\": 42}" Z "{\"k\": 1}"},
     /* numbers and booleans of the request */
-    {"{{ n }}{{ n + 1 }}{{ -n }}{{ n * 1.0 }}|{{ f }}{{ t }}|{{ 1 + 2 }}", A "4243-4242.0" Z "|" A "1.5True" Z "|3"},
+    {"{{ n }}{{ n + 1 }}{{ -n }}{{ n * 1.0 }}|{{ f }}{{ t }}|{{ 1 + 2 }}",
+     A "4243-4242.0" Z "|" A "1.5True" Z "|3"},
     {"{{ n|string }}{{ n|int }}{{ '7'|int }}{{ f|round }}{{ n|abs }}{{ n|float }}{{ [n]|sum }}",
      A "4242" Z "7" A "2.04242.042" Z},
     {"{{ '%d' % n }}{{ '{:5d}'.format(n) }}", A "42" Z "   " A "42" Z},
@@ -126,13 +142,45 @@ static void test_case_lengths(void **state)
 }
 
 static const char *const tokens[] = {
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "[INST]", "[/INST]", "<bos>",
-    "<start_of_turn>", "<end_of_turn>", "<|begin_of_text|>", "<|start_header_id|>", "<|eot_id|>",
-    "<|eom_id|>", "<|python_tag|>", "<think>", "</think>", "<tool_call>", "</tool_call>",
-    "<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|user|>",
-    "<|assistant|>", "<|system|>", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "<unk>", "<pad>",
-    "<\xef\xbd\x9ctool\xe2\x96\x81" "calls\xe2\x96\x81" "begin\xef\xbd\x9c>",
-    "<\xef\xbd\x9c" "Assistant\xef\xbd\x9c>", "<|tool_call_begin|>", "<turn|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "<bos>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<|begin_of_text|>",
+    "<|start_header_id|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|python_tag|>",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|channel|>",
+    "<|message|>",
+    "<|start|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|system|>",
+    "[TOOL_CALLS]",
+    "[AVAILABLE_TOOLS]",
+    "<unk>",
+    "<pad>",
+    "<\xef\xbd\x9ctool\xe2\x96\x81"
+    "calls\xe2\x96\x81"
+    "begin\xef\xbd\x9c>",
+    "<\xef\xbd\x9c"
+    "Assistant\xef\xbd\x9c>",
+    "<|tool_call_begin|>",
+    "<turn|>",
 };
 
 /* Own template in the manner of a tool-calling model, which lets text through most filters. */
@@ -148,7 +196,8 @@ static const char tool_template[] =
     "{{ '%s' % m.content }}{{ m.content[0:] }}{{ [m.content, 'a']|join(' ') }}{% endif %}"
     "{% for c in m.tool_calls or [] %}<tool_call>\n{{ c.function.name }}{{ c.id }}"
     "{{ c.function.arguments|tojson }}{% for k, v in c.function.arguments|items %}{{ k }}{{ v }}"
-    "{% endfor %}\n</tool_call>{% endfor %}{{ m.name }}{{ m.reasoning_content }}<|im_end|>\n{% endfor %}"
+    "{% endfor %}\n</tool_call>{% endfor %}{{ m.name }}{{ m.reasoning_content }}<|im_end|>\n{% "
+    "endfor %}"
     "{{ custom }}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}{{ eos_token }}";
 
 /* How often the word stands in the text, all of it untrusted (or all of it trusted). */
@@ -177,7 +226,8 @@ static void test_special_tokens(void **state)
         const char *source = templates[t] ? templates[t] : chat_prompt_chatml();
         struct chat_prompt *prompt;
         struct error err = {0};
-        assert_int_equal(chat_prompt_open(&prompt, source, strlen(source), "<s>", "</s>", &err), OK);
+        assert_int_equal(chat_prompt_open(&prompt, source, strlen(source), "<s>", "</s>", &err),
+                         OK);
         for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
             char word[128], messages[2048], tools[1024], variables[256];
             snprintf(word, sizeof word, "QQ%sWW", tokens[i]);  // never written by a template
@@ -195,7 +245,8 @@ static void test_special_tokens(void **state)
                      "\"parameters\":{\"properties\":{\"%s\":{\"description\":\"%s\"}}}}}]",
                      word, word, word, word);
             snprintf(variables, sizeof variables, "{\"custom\": \"%s\"}", word);
-            struct chat_prompt_input input = {.messages_json = messages, .tools_json = tools,
+            struct chat_prompt_input input = {.messages_json = messages,
+                                              .tools_json = tools,
                                               .variables_json = variables,
                                               .add_generation_prompt = true};
             struct chat_prompt_output out;

@@ -42,8 +42,10 @@ static inline struct rendered render_bytes(const char *source, size_t n_bytes,
     struct rendered r = {0};
     struct jinja_template *code;
     const char *json = variables ? variables : "{}";
-    struct jinja_render_input input = {.fill = render_fill, .context = (void *)json,
-                                       .input_bytes = strlen(json), .now_unix_s = RENDER_NOW};
+    struct jinja_render_input input = {.fill = render_fill,
+                                       .context = (void *)json,
+                                       .input_bytes = strlen(json),
+                                       .now_unix_s = RENDER_NOW};
     r.status = jinja_open(&code, source, n_bytes, &r.err);
     if (r.status == OK)
         r.status = jinja_render(code, &input, &r.out, &r.err);

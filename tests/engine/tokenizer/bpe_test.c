@@ -69,10 +69,10 @@ static void test_merge_order(void **state)
     (void)state;
     byte_vocab_init(&vocab, "gpt-2", abc_tokens, 6, abc_merges, 6);
     struct tokenizer *tokenizer = must_open(&vocab.vocab);
-    check(tokenizer, "abc", "<258>");        // b c first, then a bc
+    check(tokenizer, "abc", "<258>");  // b c first, then a bc
     check(tokenizer, "ab", "<256>");
-    check(tokenizer, "aaa", "<260>");        // leftmost pair, then aa a
-    check(tokenizer, "aaaaa", "<261>a");     // aa aa before aa a
+    check(tokenizer, "aaa", "<260>");     // leftmost pair, then aa a
+    check(tokenizer, "aaaaa", "<261>a");  // aa aa before aa a
     check(tokenizer, "aaaaaa", "<261><259>");
     check(tokenizer, "dab", "d<256>");
     check(tokenizer, "", "");
@@ -260,14 +260,30 @@ static void test_raw(void **state)
 {
     static char byte_texts[256][8];
     static struct test_token tokens[256 + 8];
-    static const struct test_token more[] = {
-        {"a", 1, 0}, {"\xe2\x96\x81", 1, 0}, {"\xe2\x96\x81" "a", 1, 0}, {"\xc3\xa9", 1, 0},
-        {"a\xc3\xa9", 1, 0}, {"\n", 1, 0}, {"\n\n", 1, 0}, {"<tool>", 4, 0}};
+    static const struct test_token more[] = {{"a", 1, 0},
+                                             {"\xe2\x96\x81", 1, 0},
+                                             {"\xe2\x96\x81"
+                                              "a",
+                                              1, 0},
+                                             {"\xc3\xa9", 1, 0},
+                                             {"a\xc3\xa9", 1, 0},
+                                             {"\n", 1, 0},
+                                             {"\n\n", 1, 0},
+                                             {"<tool>", 4, 0}};
     static const char *const merges[] = {"\xe2\x96\x81 a", "a \xc3\xa9", "\n \n"};
-    const struct test_vocab raw = {.model = "gemma4", .pre = "no such name", .tokens = tokens,
-                                   .n_tokens = 264, .merges = merges, .n_merges = 3,
-                                   .no_scores = true, .bos = -1, .eos = -1, .unknown = -1,
-                                   .add_bos = -1, .add_eos = -1, .add_space_prefix = -1};
+    const struct test_vocab raw = {.model = "gemma4",
+                                   .pre = "no such name",
+                                   .tokens = tokens,
+                                   .n_tokens = 264,
+                                   .merges = merges,
+                                   .n_merges = 3,
+                                   .no_scores = true,
+                                   .bos = -1,
+                                   .eos = -1,
+                                   .unknown = -1,
+                                   .add_bos = -1,
+                                   .add_eos = -1,
+                                   .add_space_prefix = -1};
     (void)state;
     for (unsigned byte = 0; byte < 256; byte++) {
         snprintf(byte_texts[byte], sizeof byte_texts[byte], "<0x%02X>", byte);
@@ -354,8 +370,8 @@ static void test_missing_byte(void **state)
 /* ---- special tokens ---- */
 
 static const struct test_token special_tokens[] = {
-    {"<s>", 3, 0},      {"<|im_end|>", 3, 0}, {"<tool>", 4, 0},
-    {"<tool>x", 3, 0},  {"ab", 1, 0},         {"<unk>", 2, 0},
+    {"<s>", 3, 0},     {"<|im_end|>", 3, 0}, {"<tool>", 4, 0},
+    {"<tool>x", 3, 0}, {"ab", 1, 0},         {"<unk>", 2, 0},
 };
 static const char *const special_merges[] = {"a b"};
 
@@ -376,11 +392,11 @@ static void test_provenance(void **state)
     check_span(tokenizer, "a<s>b", 0, 5, "a<s>b");
     check_span(tokenizer, "a<s>b", 4, 5, "a<256>b");  // only the b is a user's
     check_span(tokenizer, "a<s>b", 0, 1, "a<256>b");
-    for (size_t i = 1; i < 4; i++)                    // one user byte inside bars it
+    for (size_t i = 1; i < 4; i++)  // one user byte inside bars it
         check_span(tokenizer, "a<s>b", i, i + 1, "a<s>b");
-    check_span(tokenizer, "<tool>", 0, 6, "<258>");   // user-defined: always
-    check(tokenizer, "<tool>x", "<259>");             // the longest
-    check_span(tokenizer, "<tool>x", 6, 7, "<258>x"); // the longest that is allowed
+    check_span(tokenizer, "<tool>", 0, 6, "<258>");    // user-defined: always
+    check(tokenizer, "<tool>x", "<259>");              // the longest
+    check_span(tokenizer, "<tool>x", 6, 7, "<258>x");  // the longest that is allowed
     check(tokenizer, "<s<s>", "<s<256>");
     check(tokenizer, "<s><s>", "<256><256>");
     check(tokenizer, "<s", "<s");
@@ -429,9 +445,11 @@ static void test_end_markers(void **state)
     tokenizer_close(tokenizer);
     /* A marker that the file takes for text ends a turn and cannot be written by a user. gpt-oss'
      * <|end|> does not end one, and </s> is an HTML tag unless the file says otherwise. */
-    static const struct test_token tokens[] = {
-        {"<|eot_id|>", 1, 0}, {"<|end|>", 3, 0}, {"<|call|>", 3, 0}, {"<|return|>", 4, 0},
-        {"</s>", 1, 0}};
+    static const struct test_token tokens[] = {{"<|eot_id|>", 1, 0},
+                                               {"<|end|>", 3, 0},
+                                               {"<|call|>", 3, 0},
+                                               {"<|return|>", 4, 0},
+                                               {"</s>", 1, 0}};
     byte_vocab_init(&vocab, "gpt-2", tokens, 5, special_merges, 0);
     tokenizer = must_open(&vocab.vocab);
     static const bool ends[] = {true, false, true, true, false};
@@ -470,7 +488,7 @@ static void test_bos_and_eos(void **state)
     check_special(0, -1, "llama-bpe", "a", (int32_t[]){'a'}, 1);
     check_special(1, 1, "gpt-2", "a", (int32_t[]){256, 'a', 257}, 3);
     check_special(1, 1, "gpt-2", "", (int32_t[]){256, 257}, 2);
-    check_special(1, 0, "gpt-2", "<s>a", (int32_t[]){256, 'a'}, 2);     // not doubled
+    check_special(1, 0, "gpt-2", "<s>a", (int32_t[]){256, 'a'}, 2);  // not doubled
     check_special(1, 0, "gpt-2", "a<s>", (int32_t[]){256, 'a', 256}, 3);
 }
 
@@ -496,13 +514,20 @@ static void test_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merge_order),      cmocka_unit_test(test_ignore_merges),
-        cmocka_unit_test(test_merge_to_control), cmocka_unit_test(test_random_merges),
-        cmocka_unit_test(test_long_word),        cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_missing_byte),     cmocka_unit_test(test_provenance),
-        cmocka_unit_test(test_spans_do_not_cut), cmocka_unit_test(test_many_spans),
-        cmocka_unit_test(test_end_markers),      cmocka_unit_test(test_bos_and_eos),
-        cmocka_unit_test(test_limit),            cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_merge_order),
+        cmocka_unit_test(test_ignore_merges),
+        cmocka_unit_test(test_merge_to_control),
+        cmocka_unit_test(test_random_merges),
+        cmocka_unit_test(test_long_word),
+        cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_missing_byte),
+        cmocka_unit_test(test_provenance),
+        cmocka_unit_test(test_spans_do_not_cut),
+        cmocka_unit_test(test_many_spans),
+        cmocka_unit_test(test_end_markers),
+        cmocka_unit_test(test_bos_and_eos),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_raw),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests_name("bpe", tests, NULL, NULL);

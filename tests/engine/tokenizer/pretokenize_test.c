@@ -103,10 +103,10 @@ static void test_goldens(void **state)
     golden_close(&file);
 }
 
-static const char *const shapes[] = {
-    "default",  "gpt-2",    "smollm",     "falcon",   "llama-bpe",    "qwen2",
-    "qwen35",   "laguna",   "seed-coder", "ufakzeka", "minicpm5",     "gpt-4o",
-    "tekken",   "deepseek-llm", "deepseek-coder", "deepseek-v3"};
+static const char *const shapes[] = {"default",    "gpt-2",        "smollm",         "falcon",
+                                     "llama-bpe",  "qwen2",        "qwen35",         "laguna",
+                                     "seed-coder", "ufakzeka",     "minicpm5",       "gpt-4o",
+                                     "tekken",     "deepseek-llm", "deepseek-coder", "deepseek-v3"};
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
 /* Whatever the bytes, the pieces are the text and none is empty. */
@@ -137,10 +137,18 @@ static void test_hostile_runs(void **state)
 {
     static const struct {
         const char *start, *run, *end;
-    } texts[] = {{"", " ", "\xe4\xbd\xa0 "}, {"\n", " ", "x"},           {"", "\n ", ""},
-                 {"", "a", ""},              {"\xe4\xbd\xa0", "A", ""},  {"", "A\xcc\x81", " "},
-                 {"", "'", "s"},             {"", "1", ""},              {"", "\xff", ""},
-                 {"", "\t.", "\n"},          {"", " \xe4\xbd\xa0", " "}, {"", "\xcc\x81", "\n"}};
+    } texts[] = {{"", " ", "\xe4\xbd\xa0 "},
+                 {"\n", " ", "x"},
+                 {"", "\n ", ""},
+                 {"", "a", ""},
+                 {"\xe4\xbd\xa0", "A", ""},
+                 {"", "A\xcc\x81", " "},
+                 {"", "'", "s"},
+                 {"", "1", ""},
+                 {"", "\xff", ""},
+                 {"", "\t.", "\n"},
+                 {"", " \xe4\xbd\xa0", " "},
+                 {"", "\xcc\x81", "\n"}};
     static char text[BYTES_MAX];
     static uint32_t lengths[BYTES_MAX];
     int64_t start = clock_ns();
@@ -176,8 +184,8 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_words),     cmocka_unit_test(test_goldens),
-        cmocka_unit_test(test_any_bytes),    cmocka_unit_test(test_hostile_runs),
+        cmocka_unit_test(test_in_words),  cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_hostile_runs),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests_name("pretokenize", tests, NULL, NULL);

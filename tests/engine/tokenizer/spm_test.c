@@ -15,9 +15,9 @@
 enum { UNK, BOS, EOS, FIRST_BYTE, FIRST_WORD = FIRST_BYTE + 256 };
 
 static const struct test_token words[] = {
-    {MARK, 1, -10},       {"a", 1, -11},        {"b", 1, -12},          {"ab", 1, -1},
-    {MARK "ab", 1, -3},   {"bb", 1, -2},        {MARK MARK, 1, -4},     {"<tool>", 4, 0},
-    {"\xc3\xa9", 1, -13}, {MARK "a", 1, -0.5f}, {"aa", 1, -6},          {"aaaa", 1, -7},
+    {MARK, 1, -10},       {"a", 1, -11},        {"b", 1, -12},      {"ab", 1, -1},
+    {MARK "ab", 1, -3},   {"bb", 1, -2},        {MARK MARK, 1, -4}, {"<tool>", 4, 0},
+    {"\xc3\xa9", 1, -13}, {MARK "a", 1, -0.5f}, {"aa", 1, -6},      {"aaaa", 1, -7},
 };
 enum { N_WORDS = sizeof words / sizeof words[0] };
 static struct test_token tokens[FIRST_WORD + N_WORDS + 1];
@@ -34,9 +34,15 @@ static struct test_vocab spm_vocab(void)
     }
     for (size_t i = 0; i < N_WORDS; i++)
         tokens[FIRST_WORD + i] = words[i];
-    return (struct test_vocab){.model = "llama", .tokens = tokens,
-                               .n_tokens = FIRST_WORD + N_WORDS, .bos = -1, .eos = -1,
-                               .unknown = -1, .add_bos = 0, .add_eos = -1, .add_space_prefix = -1};
+    return (struct test_vocab){.model = "llama",
+                               .tokens = tokens,
+                               .n_tokens = FIRST_WORD + N_WORDS,
+                               .bos = -1,
+                               .eos = -1,
+                               .unknown = -1,
+                               .add_bos = 0,
+                               .add_eos = -1,
+                               .add_space_prefix = -1};
 }
 
 static struct tokenizer *must_open(const struct test_vocab *vocab)
@@ -74,7 +80,7 @@ static void test_merges(void **state)
     struct test_vocab vocab = spm_vocab();
     struct tokenizer *tokenizer = must_open(&vocab);
     (void)state;
-    check(tokenizer, "ab", true, "[" MARK "ab]");          // " a" first, its score is the highest
+    check(tokenizer, "ab", true, "[" MARK "ab]");      // " a" first, its score is the highest
     check(tokenizer, "abb", true, "[" MARK "a][bb]");  // bb before " ab"
     check(tokenizer, "bb", true, "[" MARK "][bb]");
     check(tokenizer, "bab", true, "[" MARK "][b][ab]");
@@ -85,8 +91,7 @@ static void test_merges(void **state)
     check(tokenizer, "b\n\xc3\xa9", true, "[" MARK "][b][<0x0A>][\xc3\xa9]");
     check(tokenizer, "b\xe4\xbd\xa0", true, "[" MARK "][b][<0xE4>][<0xBD>][<0xA0>]");
     check(tokenizer, "b\xff", true, "[" MARK "][b][<0xFF>]");
-    check(tokenizer, "<0x0A>", true,
-          "[" MARK "][<0x3C>][<0x30>][<0x78>][<0x30>][<0x41>][<0x3E>]");
+    check(tokenizer, "<0x0A>", true, "[" MARK "][<0x3C>][<0x30>][<0x78>][<0x30>][<0x41>][<0x3E>]");
     tokenizer_close(tokenizer);
 }
 
@@ -122,8 +127,9 @@ static void test_token_across_words(void **state)
 
 static void test_decoding(void **state)
 {
-    static const int32_t ids[] = {BOS, FIRST_WORD + 4, FIRST_BYTE + 0xe4, FIRST_BYTE + 0xbd,
-                                  FIRST_BYTE + 0xa0, FIRST_WORD + 9};
+    static const int32_t ids[] = {
+        BOS,           FIRST_WORD + 4, FIRST_BYTE + 0xe4, FIRST_BYTE + 0xbd, FIRST_BYTE + 0xa0,
+        FIRST_WORD + 9};
     struct test_vocab vocab = spm_vocab();
     struct tokenizer *tokenizer = must_open(&vocab);
     (void)state;
@@ -206,9 +212,12 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merges),    cmocka_unit_test(test_prefix),
-        cmocka_unit_test(test_token_across_words), cmocka_unit_test(test_decoding),
-        cmocka_unit_test(test_long_text), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_prefix),
+        cmocka_unit_test(test_token_across_words),
+        cmocka_unit_test(test_decoding),
+        cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests_name("spm", tests, NULL, NULL);
 }

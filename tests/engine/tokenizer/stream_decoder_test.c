@@ -18,10 +18,22 @@ static struct byte_vocab vocab;
 /* Tokens of several bytes, most of them cut inside characters; written in gpt-2's map. */
 static const struct {
     const char *bytes;
-} groups[] = {{"\xe4\xbd"},     {"\xbd\xa0"},         {"\xa0\xe4"},         {"\xf0\x9f"},
-              {"\x98\x80"},     {"\x9f\x98\x80"},     {"a\xf0"},            {"\xc3\xa9"},
-              {"\xa9x"},        {"\xed\xa0"},         {"\xf4\x90\x80"},     {"\xc0\xaf"},
-              {"\xe4\xbd\xa0"}, {"\xf0\x9f\x98\x80"}, {"\xff\xfe\xfd\xfc"}, {"ok"}};
+} groups[] = {{"\xe4\xbd"},
+              {"\xbd\xa0"},
+              {"\xa0\xe4"},
+              {"\xf0\x9f"},
+              {"\x98\x80"},
+              {"\x9f\x98\x80"},
+              {"a\xf0"},
+              {"\xc3\xa9"},
+              {"\xa9x"},
+              {"\xed\xa0"},
+              {"\xf4\x90\x80"},
+              {"\xc0\xaf"},
+              {"\xe4\xbd\xa0"},
+              {"\xf0\x9f\x98\x80"},
+              {"\xff\xfe\xfd\xfc"},
+              {"ok"}};
 enum { N_GROUPS = sizeof groups / sizeof groups[0], CONTROL = BYTE_TOKENS + N_GROUPS };
 
 static struct tokenizer *open_groups(void)
@@ -216,10 +228,9 @@ static void test_full_buffer(void **state)
         struct buf out;
         buf_init(&out, cap);
         stream_decoder_init(&decoder, tokenizer, false, true);
-        bool fine = stream_decoder_push(&decoder, 'a', &out) &&
-                    stream_decoder_push(&decoder, 0xe4, &out) &&
-                    stream_decoder_push(&decoder, 'b', &out) &&
-                    stream_decoder_finish(&decoder, &out);
+        bool fine =
+            stream_decoder_push(&decoder, 'a', &out) && stream_decoder_push(&decoder, 0xe4, &out) &&
+            stream_decoder_push(&decoder, 'b', &out) && stream_decoder_finish(&decoder, &out);
         assert_int_equal(fine, cap >= 5);  // a, U+FFFD, b
         assert_true(out.n_bytes <= cap);
         buf_release(&out);
@@ -230,8 +241,8 @@ static void test_full_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known),   cmocka_unit_test(test_random),
-        cmocka_unit_test(test_grouping), cmocka_unit_test(test_control),
+        cmocka_unit_test(test_known),       cmocka_unit_test(test_random),
+        cmocka_unit_test(test_grouping),    cmocka_unit_test(test_control),
         cmocka_unit_test(test_full_buffer),
     };
     return cmocka_run_group_tests_name("stream_decoder", tests, NULL, NULL);

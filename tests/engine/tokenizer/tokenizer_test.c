@@ -121,10 +121,16 @@ static void test_merges(void **state)
     static const struct {
         const char *merge, *word;
     } cases[] = {
-        {"", "no two tokens"},       {"a", "no two tokens"},          {"ab", "no two tokens"},
-        {"a ", "no two tokens"},     {" a", "no two tokens"},         {"abc", "no two tokens"},
-        {"a b c", "right part is no token"}, {"zz b", "left part is no token"},
-        {"b a", "the result is no token"},   {"a zz", "right part is no token"},
+        {"", "no two tokens"},
+        {"a", "no two tokens"},
+        {"ab", "no two tokens"},
+        {"a ", "no two tokens"},
+        {" a", "no two tokens"},
+        {"abc", "no two tokens"},
+        {"a b c", "right part is no token"},
+        {"zz b", "left part is no token"},
+        {"b a", "the result is no token"},
+        {"a zz", "right part is no token"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -226,10 +232,16 @@ static void test_no_memory_bpe(void **state)
 
 static void test_no_memory_spm(void **state)
 {
-    static const struct test_token spm[] = {
-        {"<unk>", 2, 0}, {"<s>", 3, 0}, {"</s>", 3, 0}, {"a", 1, -1}, {"b", 1, -2}, {"ab", 1, -3}};
-    const struct test_vocab spm_vocab = {.model = "llama", .tokens = spm, .n_tokens = 6, .bos = 1,
-                                         .eos = 2, .unknown = 0, .add_bos = 1, .add_eos = 0,
+    static const struct test_token spm[] = {{"<unk>", 2, 0}, {"<s>", 3, 0}, {"</s>", 3, 0},
+                                            {"a", 1, -1},    {"b", 1, -2},  {"ab", 1, -3}};
+    const struct test_vocab spm_vocab = {.model = "llama",
+                                         .tokens = spm,
+                                         .n_tokens = 6,
+                                         .bos = 1,
+                                         .eos = 2,
+                                         .unknown = 0,
+                                         .add_bos = 1,
+                                         .add_eos = 0,
                                          .add_space_prefix = 1};
     (void)state;
     check_memory(&spm_vocab);
@@ -282,11 +294,17 @@ static void test_damaged_files(void **state)
     check_damage(&vocab.vocab, 3000);
     vocab.vocab.model = "gemma4";
     check_damage(&vocab.vocab, 3000);
-    static const struct test_token spm[] = {{"<unk>", 2, 0}, {"<s>", 3, 0}, {"</s>", 3, 0},
-                                            {"a", 1, -1},    {"b", 1, -2},  {"ab", 1, -3},
+    static const struct test_token spm[] = {{"<unk>", 2, 0},  {"<s>", 3, 0}, {"</s>", 3, 0},
+                                            {"a", 1, -1},     {"b", 1, -2},  {"ab", 1, -3},
                                             {"<0x41>", 6, 0}, {"<t>", 4, 0}};
-    const struct test_vocab spm_vocab = {.model = "llama", .tokens = spm, .n_tokens = 8, .bos = 1,
-                                         .eos = 2, .unknown = 0, .add_bos = 1, .add_eos = 1,
+    const struct test_vocab spm_vocab = {.model = "llama",
+                                         .tokens = spm,
+                                         .n_tokens = 8,
+                                         .bos = 1,
+                                         .eos = 2,
+                                         .unknown = 0,
+                                         .add_bos = 1,
+                                         .add_eos = 1,
                                          .add_space_prefix = 1};
     check_damage(&spm_vocab, 3000);
 }
@@ -294,10 +312,10 @@ static void test_damaged_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),       cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_tokens),     cmocka_unit_test(test_companions),
-        cmocka_unit_test(test_merges),     cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_facts),      cmocka_unit_test(test_no_memory_bpe),
+        cmocka_unit_test(test_good),          cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_tokens),        cmocka_unit_test(test_companions),
+        cmocka_unit_test(test_merges),        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_facts),         cmocka_unit_test(test_no_memory_bpe),
         cmocka_unit_test(test_no_memory_spm), cmocka_unit_test(test_damaged_files),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

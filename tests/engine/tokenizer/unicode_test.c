@@ -14,16 +14,35 @@ static void test_classes(void **state)
         uint32_t code;
         unsigned class;
     } cases[] = {
-        {'A', CHAR_LU},         {'z', CHAR_LL},       {0x1c5, CHAR_LT},
-        {0x2b0, CHAR_LM},       {0xaa, CHAR_LO},      {0x301, CHAR_M},
-        {'7', CHAR_N},          {0xb2, CHAR_N},       {0x2167, CHAR_N},
-        {'!', CHAR_P},          {'_', CHAR_P},        {'$', CHAR_S},
-        {'`', CHAR_S},          {' ', CHAR_SPACE},    {'\n', CHAR_SPACE},
-        {0x85, CHAR_SPACE},     {0xa0, CHAR_SPACE},   {0x3000, CHAR_SPACE},
-        {0, CHAR_OTHER},        {0x1c, CHAR_OTHER},   {0x7f, CHAR_OTHER},
-        {0x200b, CHAR_OTHER},   {0xfeff, CHAR_OTHER}, {0xe000, CHAR_OTHER},
-        {0x1f600, CHAR_S},      {0x10ffff, CHAR_OTHER},
-        {0x4e00, CHAR_LO | CHAR_HAN}, {0x3005, CHAR_LM | CHAR_HAN}, {0x3042, CHAR_LO},
+        {'A', CHAR_LU},
+        {'z', CHAR_LL},
+        {0x1c5, CHAR_LT},
+        {0x2b0, CHAR_LM},
+        {0xaa, CHAR_LO},
+        {0x301, CHAR_M},
+        {'7', CHAR_N},
+        {0xb2, CHAR_N},
+        {0x2167, CHAR_N},
+        {'!', CHAR_P},
+        {'_', CHAR_P},
+        {'$', CHAR_S},
+        {'`', CHAR_S},
+        {' ', CHAR_SPACE},
+        {'\n', CHAR_SPACE},
+        {0x85, CHAR_SPACE},
+        {0xa0, CHAR_SPACE},
+        {0x3000, CHAR_SPACE},
+        {0, CHAR_OTHER},
+        {0x1c, CHAR_OTHER},
+        {0x7f, CHAR_OTHER},
+        {0x200b, CHAR_OTHER},
+        {0xfeff, CHAR_OTHER},
+        {0xe000, CHAR_OTHER},
+        {0x1f600, CHAR_S},
+        {0x10ffff, CHAR_OTHER},
+        {0x4e00, CHAR_LO | CHAR_HAN},
+        {0x3005, CHAR_LM | CHAR_HAN},
+        {0x3042, CHAR_LO},
         {0x10d40, CHAR_N},      /* new in Unicode 16 */
         {0x1c89, CHAR_LU},      /* new in Unicode 16 */
         {0x11de0, CHAR_N_NEWER} /* a digit since Unicode 17 */
@@ -40,9 +59,9 @@ static void test_classes(void **state)
 static void test_counts(void **state)
 {
     static const unsigned wanted[] = {
-        [CHAR_LU] = 1858, [CHAR_LL] = 2258, [CHAR_LT] = 31, [CHAR_LM] = 404,  [CHAR_LO] = 136477,
-        [CHAR_M] = 2501,  [CHAR_N] = 1911,  [CHAR_P] = 855, [CHAR_S] = 8514,  [CHAR_SPACE] = 25,
-        [CHAR_N_NEWER] = 13};
+        [CHAR_LU] = 1858,   [CHAR_LL] = 2258,  [CHAR_LT] = 31,     [CHAR_LM] = 404,
+        [CHAR_LO] = 136477, [CHAR_M] = 2501,   [CHAR_N] = 1911,    [CHAR_P] = 855,
+        [CHAR_S] = 8514,    [CHAR_SPACE] = 25, [CHAR_N_NEWER] = 13};
     unsigned counts[CHAR_CLASSES] = {0};
     (void)state;
     for (uint32_t code = 0; code < 0x110000; code++)

@@ -13,7 +13,7 @@
 
 struct test_token {
     const char *text;
-    int kind;     // enum token_kind
+    int kind;  // enum token_kind
     float score;
 };
 

@@ -73,15 +73,17 @@ static int session_open(struct session *s, const char *path, size_t tokens_max)
     if (kernels_get(s->options.level, &kernels, &err) != OK ||
         pool_create(&s->pool, s->options.threads, &err) != OK)
         return fail("start", &err);
-    struct model_options options = {.kernels = kernels, .rows_max = s->options.chunk,
-                                    .outputs_max = s->options.chunk};
+    struct model_options options = {
+        .kernels = kernels, .rows_max = s->options.chunk, .outputs_max = s->options.chunk};
     int64_t start = clock_ns();
     if (model_file_open(&s->file, path, &err) != OK ||
         model_open(&s->model, s->file, &options, s->pool, &err) != OK)
         return fail(path, &err);
     const struct model_info *info = model_info(s->model);
-    fprintf(stderr, "%s: %s, weights %.1f MB, scratch %.1f MB, opened in %.1f ms, %s, "
-            "%zu threads\n", info->name, info->architecture, (double)info->weight_bytes / 1e6,
+    fprintf(stderr,
+            "%s: %s, weights %.1f MB, scratch %.1f MB, opened in %.1f ms, %s, "
+            "%zu threads\n",
+            info->name, info->architecture, (double)info->weight_bytes / 1e6,
             (double)info->scratch_bytes / 1e6, (double)(clock_ns() - start) / 1e6, kernels->name,
             s->options.threads);
     uint8_t root[SHA256_BYTES];
@@ -118,10 +120,10 @@ static int run_step(struct session *s, struct step_row *rows, size_t n_rows)
 }
 
 struct corpus {
-    int32_t *words;        // the file
-    const int32_t **ids;   // [n_sequences]
-    size_t *lengths;       // [n_sequences]
-    size_t *offsets;       // [n_sequences] first row in the output
+    int32_t *words;       // the file
+    const int32_t **ids;  // [n_sequences]
+    size_t *lengths;      // [n_sequences]
+    size_t *offsets;      // [n_sequences] first row in the output
     size_t n_sequences, n_tokens, longest;
 };
 
@@ -155,16 +157,15 @@ static int corpus_read(struct corpus *corpus, const char *path)
         corpus->lengths[i] = (size_t)corpus->words[used];
         corpus->ids[i] = corpus->words + used + 1;
         corpus->n_tokens += corpus->lengths[i];
-        corpus->longest = corpus->lengths[i] > corpus->longest ? corpus->lengths[i]
-                                                               : corpus->longest;
+        corpus->longest =
+            corpus->lengths[i] > corpus->longest ? corpus->lengths[i] : corpus->longest;
         used += corpus->lengths[i] + 1;
     }
     return n == 0;
 }
 
 /* The next step: rows of the first unfinished sequence, or a share of each when batching. */
-static size_t next_rows(const struct session *s, const struct corpus *corpus,
-                        struct step_row *rows)
+static size_t next_rows(const struct session *s, const struct corpus *corpus, struct step_row *rows)
 {
     size_t n = 0, share = s->options.batch ? s->options.chunk / s->n_sequences : s->options.chunk;
     share = share ? share : 1;
@@ -175,8 +176,10 @@ static size_t next_rows(const struct session *s, const struct corpus *corpus,
         for (size_t p = first; p < corpus->lengths[i] && p < first + share; p++) {
             if (n == s->options.chunk)
                 return n;
-            rows[n++] = (struct step_row){.sequence = (int32_t)i, .position = (int32_t)p,
-                                          .token = corpus->ids[i][p], .outputs = ROW_LOGITS};
+            rows[n++] = (struct step_row){.sequence = (int32_t)i,
+                                          .position = (int32_t)p,
+                                          .token = corpus->ids[i][p],
+                                          .outputs = ROW_LOGITS};
         }
     }
     return n;
@@ -215,10 +218,11 @@ static int bench(struct session *s)
         for (size_t first = 0, n; first < o->prompt; first += n) {
             n = o->prompt - first < o->chunk ? o->prompt - first : o->chunk;
             for (size_t r = 0; r < n; r++)
-                rows[r] = (struct step_row){
-                    .sequence = (int32_t)i, .position = (int32_t)(first + r),
-                    .token = (int32_t)((first + r) * 7919 % n_vocab),
-                    .outputs = first + r + 1 == o->prompt ? ROW_LOGITS : ROW_NONE};
+                rows[r] = (struct step_row){.sequence = (int32_t)i,
+                                            .position = (int32_t)(first + r),
+                                            .token = (int32_t)((first + r) * 7919 % n_vocab),
+                                            .outputs =
+                                                first + r + 1 == o->prompt ? ROW_LOGITS : ROW_NONE};
             if (run_step(s, rows, n))
                 return 1;
         }
@@ -248,8 +252,8 @@ static void session_close(struct session *s)
     for (size_t i = 0; s->sequences && i < s->n_sequences; i++)
         sequence_free(s->sequences[i]);
     mem_free(s->sequences);
-    mem_unmap(s->logits, s->options.chunk *
-                             (s->model ? model_info(s->model)->n_vocab : 0) * sizeof(float));
+    mem_unmap(s->logits,
+              s->options.chunk * (s->model ? model_info(s->model)->n_vocab : 0) * sizeof(float));
     kv_cache_free(s->cache);
     model_close(s->model);
     model_file_close(s->file);
@@ -258,8 +262,12 @@ static void session_close(struct session *s)
 
 int main(int argc, char **argv)
 {
-    struct session s = {.options = {.chunk = 512, .threads = pool_cores_available(),
-                                    .sequences = 1, .prompt = 512, .decode = 64, .repeat = 1,
+    struct session s = {.options = {.chunk = 512,
+                                    .threads = pool_cores_available(),
+                                    .sequences = 1,
+                                    .prompt = 512,
+                                    .decode = 64,
+                                    .repeat = 1,
                                     .level = kernels_best_level()}};
     struct corpus corpus = {0};
     bool is_bench = argc > 2 && strcmp(argv[2], "bench") == 0;

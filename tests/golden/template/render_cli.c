@@ -1,7 +1,8 @@
 /* Renders templates for tests/golden/template/compare.py: reads requests from stdin until it ends,
  * writes one answer each.
  *
- * Request:  "J <template bytes> <variables bytes> <unix time>\n", the template, a JSON object with the
+ * Request:  "J <template bytes> <variables bytes> <unix time>\n", the template, a JSON object with
+ * the
  *           variables.
  * Answer:   "<status> <text bytes> <spans>\n", the text or the message, then "<first> <last>\n" for
  *           each untrusted span. */
@@ -69,8 +70,8 @@ int main(void)
     while (fgets(line, sizeof line, stdin)) {
         struct request request;
         long long now;
-        if (sscanf(line, "J %zu %zu %lld", &request.source_bytes, &request.variables_bytes,
-                   &now) != 3 ||
+        if (sscanf(line, "J %zu %zu %lld", &request.source_bytes, &request.variables_bytes, &now) !=
+                3 ||
             request.source_bytes > REQUEST_BYTES_MAX || request.variables_bytes > REQUEST_BYTES_MAX)
             return 2;
         request.source = read_bytes(request.source_bytes);
