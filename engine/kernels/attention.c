@@ -17,8 +17,8 @@
 #include "engine/kernels/kernel_math.h"
 
 enum {
-    BATCH_ROWS = 64,   // rows that share one widening of K and V
-    PIECE_COLUMNS = 64 // dimensions widened at a time: 32 * 64 floats
+    BATCH_ROWS = 64,    // rows that share one widening of K and V
+    PIECE_COLUMNS = 64  // dimensions widened at a time: 32 * 64 floats
 };
 
 static const float ones[BATCH_ROWS] = {[0 ... BATCH_ROWS - 1] = 1.0f};
@@ -26,16 +26,16 @@ static const float ones[BATCH_ROWS] = {[0 ... BATCH_ROWS - 1] = 1.0f};
 /* The visible rows of one batch, without gaps. */
 struct batch {
     size_t n_rows;
-    size_t group_rows;            // rows of one product: rows_max, or less so that groups are even
+    size_t group_rows;  // rows of one product: rows_max, or less so that groups are even
     const float *q[BATCH_ROWS];
     float *o[BATCH_ROWS];
-    float *s[BATCH_ROWS];         // rows of scores
+    float *s[BATCH_ROWS];  // rows of scores
     int32_t first[BATCH_ROWS];
     int32_t visible[BATCH_ROWS];
     float m[BATCH_ROWS];
     float l[BATCH_ROWS];
     float c[BATCH_ROWS];
-    size_t source[BATCH_ROWS];    // row in the tile
+    size_t source[BATCH_ROWS];  // row in the tile
     _Alignas(64) float scores[BATCH_ROWS][KV_BLOCK_TOKENS];
     _Alignas(64) float piece[KV_BLOCK_TOKENS * PIECE_COLUMNS];
 };

@@ -28,8 +28,8 @@ INLINE void product_block(const struct attention_product *p, size_t column, int 
         for (int j = 0; j < n_vectors; j++) {
             sum[i][j] = _mm256_setzero_ps();
             if (p->scale)
-                sum[i][j] = _mm256_mul_ps(_mm256_loadu_ps(c + j * LANES),
-                                          _mm256_set1_ps(p->scale[i]));
+                sum[i][j] =
+                    _mm256_mul_ps(_mm256_loadu_ps(c + j * LANES), _mm256_set1_ps(p->scale[i]));
         }
     }
     size_t at = column, n_block = (size_t)n_vectors * LANES;
@@ -100,8 +100,7 @@ INSTANCE(6)
 static void product_f16_avx2(const struct attention_product *p, size_t n_rows)
 {
     static void (*const rows[ROWS_MAX])(const struct attention_product *) = {
-        rows_1_f16, rows_2_f16, rows_3_f16,
-        rows_4_f16, rows_5_f16, rows_6_f16,
+        rows_1_f16, rows_2_f16, rows_3_f16, rows_4_f16, rows_5_f16, rows_6_f16,
     };
     rows[n_rows - 1](p);
 }
@@ -109,8 +108,7 @@ static void product_f16_avx2(const struct attention_product *p, size_t n_rows)
 static void product_f32_avx2(const struct attention_product *p, size_t n_rows)
 {
     static void (*const rows[ROWS_MAX])(const struct attention_product *) = {
-        rows_1_f32, rows_2_f32, rows_3_f32,
-        rows_4_f32, rows_5_f32, rows_6_f32,
+        rows_1_f32, rows_2_f32, rows_3_f32, rows_4_f32, rows_5_f32, rows_6_f32,
     };
     rows[n_rows - 1](p);
 }
@@ -124,8 +122,7 @@ INLINE void masks(const struct attention_softmax *x, size_t row, __m256 mask[4])
     for (int j = 0; j < 4; j++) {
         __m256i token = _mm256_add_epi32(lane, _mm256_set1_epi32(j * LANES));
         __m256i before = _mm256_cmpgt_epi32(first, token);
-        mask[j] = _mm256_castsi256_ps(
-            _mm256_andnot_si256(before, _mm256_cmpgt_epi32(end, token)));
+        mask[j] = _mm256_castsi256_ps(_mm256_andnot_si256(before, _mm256_cmpgt_epi32(end, token)));
     }
 }
 
@@ -171,7 +168,7 @@ static void softmax_avx2(const struct attention_softmax *x, size_t n_rows)
 }
 
 static void widen_avx2(const uint16_t *in, size_t in_stride, size_t n_rows, size_t n, float *out,
-                      size_t out_stride)
+                       size_t out_stride)
 {
     for (size_t row = 0; row < n_rows; row++, in += in_stride, out += out_stride) {
         for (size_t i = 0; i < n; i += LANES)

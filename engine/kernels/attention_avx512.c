@@ -65,8 +65,7 @@ INLINE void product_rows(const struct attention_product *p, int n_rows, bool is_
 {
     int half = n_rows <= 6 ? n_rows : (n_rows + 1) / 2;
     size_t column = 0;
-    for (; (!is_f16 || half == n_rows) && column + 4 * LANES <= p->n_columns;
-         column += 4 * LANES) {
+    for (; (!is_f16 || half == n_rows) && column + 4 * LANES <= p->n_columns; column += 4 * LANES) {
         product_block(p, 0, half, column, 4, is_f16);
         if (half < n_rows)
             product_block(p, half, n_rows - half, column, 4, is_f16);
@@ -128,8 +127,8 @@ INLINE __m512 fold_16(const __m512 v[LANES], bool maximum)
         __m512 half[2];
         for (int j = 0; j < 2; j++) {
             __m512 a = v[i + 8 * j], b = v[i + 8 * j + 4];
-            half[j] = fold(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee),
-                           maximum);
+            half[j] =
+                fold(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee), maximum);
         }
         quad[i] = fold(_mm512_shuffle_f32x4(half[0], half[1], 0x88),
                        _mm512_shuffle_f32x4(half[0], half[1], 0xdd), maximum);
@@ -156,8 +155,7 @@ INLINE __m512 row_maxima(const struct attention_softmax *x, size_t row)
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     uint32_t seen = seen_bits(x, row);
     return _mm512_max_ps(_mm512_mask_loadu_ps(lowest, (__mmask16)seen, x->s[row]),
-                         _mm512_mask_loadu_ps(lowest, (__mmask16)(seen >> 16),
-                                              x->s[row] + LANES));
+                         _mm512_mask_loadu_ps(lowest, (__mmask16)(seen >> 16), x->s[row] + LANES));
 }
 
 /* Scores become weights; both halves folded. */
@@ -213,7 +211,7 @@ static void softmax_avx512(const struct attention_softmax *x, size_t n_rows)
 }
 
 static void widen_avx512(const uint16_t *in, size_t in_stride, size_t n_rows, size_t n, float *out,
-                        size_t out_stride)
+                         size_t out_stride)
 {
     for (size_t row = 0; row < n_rows; row++, in += in_stride, out += out_stride) {
         for (size_t i = 0; i < n; i += LANES)

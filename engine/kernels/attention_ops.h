@@ -20,10 +20,10 @@
 struct attention_product {
     const float *const *a;  // [n_rows]
     size_t a_first;
-    const void *b;          // [n_k, b_stride]
+    const void *b;  // [n_k, b_stride]
     size_t b_stride;
     size_t n_k;
-    float *const *c;        // [n_rows]
+    float *const *c;  // [n_rows]
     size_t c_first;
     size_t n_columns;
     const float *scale;     // [n_rows] or NULL

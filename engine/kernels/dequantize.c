@@ -11,15 +11,48 @@
 
 #define PACKED __attribute__((packed))  // rows of a file may lie at odd addresses
 
-struct PACKED half { uint16_t bits; };
-struct PACKED block_q4_0 { uint16_t d; uint8_t qs[16]; };
-struct PACKED block_q4_1 { uint16_t d, m; uint8_t qs[16]; };
-struct PACKED block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; };
-struct PACKED block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; };
-struct PACKED block_q8_0 { uint16_t d; int8_t qs[32]; };
-struct PACKED block_q4_k { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; };
-struct PACKED block_q5_k { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; };
-struct PACKED block_q6_k { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; };
+struct PACKED half {
+    uint16_t bits;
+};
+struct PACKED block_q4_0 {
+    uint16_t d;
+    uint8_t qs[16];
+};
+struct PACKED block_q4_1 {
+    uint16_t d, m;
+    uint8_t qs[16];
+};
+struct PACKED block_q5_0 {
+    uint16_t d;
+    uint8_t qh[4];
+    uint8_t qs[16];
+};
+struct PACKED block_q5_1 {
+    uint16_t d, m;
+    uint8_t qh[4];
+    uint8_t qs[16];
+};
+struct PACKED block_q8_0 {
+    uint16_t d;
+    int8_t qs[32];
+};
+struct PACKED block_q4_k {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qs[128];
+};
+struct PACKED block_q5_k {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qh[32];
+    uint8_t qs[128];
+};
+struct PACKED block_q6_k {
+    uint8_t ql[128];
+    uint8_t qh[64];
+    int8_t scales[16];
+    uint16_t d;
+};
 
 _Static_assert(sizeof(struct block_q4_0) == 18, "GGUF layout");
 _Static_assert(sizeof(struct block_q4_1) == 20, "GGUF layout");
@@ -143,14 +176,32 @@ void dequantize_row(enum dtype dtype, const void *blocks, size_t n_cols, float *
         for (size_t i = 0; i < n_cols; i++)
             out[i] = f32_from_bf16(halves[i].bits);
         break;
-    case DTYPE_Q4_0: DEQUANTIZE_BLOCKS(q4_0, 32); break;
-    case DTYPE_Q4_1: DEQUANTIZE_BLOCKS(q4_1, 32); break;
-    case DTYPE_Q5_0: DEQUANTIZE_BLOCKS(q5_0, 32); break;
-    case DTYPE_Q5_1: DEQUANTIZE_BLOCKS(q5_1, 32); break;
-    case DTYPE_Q8_0: DEQUANTIZE_BLOCKS(q8_0, 32); break;
-    case DTYPE_Q4_K: DEQUANTIZE_BLOCKS(q4_k, 256); break;
-    case DTYPE_Q5_K: DEQUANTIZE_BLOCKS(q5_k, 256); break;
-    case DTYPE_Q6_K: DEQUANTIZE_BLOCKS(q6_k, 256); break;
-    default: assert(!"no product type"); break;
+    case DTYPE_Q4_0:
+        DEQUANTIZE_BLOCKS(q4_0, 32);
+        break;
+    case DTYPE_Q4_1:
+        DEQUANTIZE_BLOCKS(q4_1, 32);
+        break;
+    case DTYPE_Q5_0:
+        DEQUANTIZE_BLOCKS(q5_0, 32);
+        break;
+    case DTYPE_Q5_1:
+        DEQUANTIZE_BLOCKS(q5_1, 32);
+        break;
+    case DTYPE_Q8_0:
+        DEQUANTIZE_BLOCKS(q8_0, 32);
+        break;
+    case DTYPE_Q4_K:
+        DEQUANTIZE_BLOCKS(q4_k, 256);
+        break;
+    case DTYPE_Q5_K:
+        DEQUANTIZE_BLOCKS(q5_k, 256);
+        break;
+    case DTYPE_Q6_K:
+        DEQUANTIZE_BLOCKS(q6_k, 256);
+        break;
+    default:
+        assert(!"no product type");
+        break;
     }
 }

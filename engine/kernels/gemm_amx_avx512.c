@@ -4,10 +4,11 @@
  * One tile instruction multiplies 16 activation rows by a panel of 16 output rows over a block of
  * 32 columns; what is left is the float formula on the 256 sums. Measured on a Sapphire Rapids
  * class core: multiply and store take 5 ns each whatever the number of rows and overlap if a tile
- * is stored 3 multiplies later (9 ns a block with its loads instead of 14); the formula takes 11 ns,
- * and twice as long within some 130 cycles of any tile instruction, which halve the rate of 512-bit
- * floats. So a tile is done in two phases over a slice of K: all sums into L1, then the formula with
- * 16 sums in registers: 21 ns where vpdpbusd needs 36 to 40. Interleaving the phases took 34.
+ * is stored 3 multiplies later (9 ns a block with its loads instead of 14); the formula takes 11
+ * ns, and twice as long within some 130 cycles of any tile instruction, which halve the rate of
+ * 512-bit floats. So a tile is done in two phases over a slice of K: all sums into L1, then the
+ * formula with 16 sums in registers: 21 ns where vpdpbusd needs 36 to 40. Interleaving the phases
+ * took 34.
  *
  * Weights are expanded to signed bytes once for a group of rows, activations copied once for all
  * panels (rows 4 KiB apart would fall into one set of L1). Small batches go to gemm_avx512.c. Tile
@@ -19,12 +20,12 @@
 #include "engine/kernels/pack.h"
 
 enum {
-    AMX_ROWS_MIN = 20,   // below, vpdpbusd straight from the packed nibbles is as fast
+    AMX_ROWS_MIN = 20,  // below, vpdpbusd straight from the packed nibbles is as fast
     AMX_TILE_ROWS = 16,
     AMX_GROUP_ROWS = 48,
     AMX_SLICE_BLOCKS = 12,  // of K: 12 KiB of sums, 6 of expanded quants; 20 spill out of L1
     AMX_SLICE_UNITS = 16,   // multiplications of a slice at most: 8 blocks of Q6_K
-    STORE_LAG = 3,         // multiplications between that of a tile and its store
+    STORE_LAG = 3,          // multiplications between that of a tile and its store
 };
 
 /* A slice of K for a group of rows: the activations, and one panel's weights. */
@@ -73,8 +74,8 @@ static void tiles_release(void)
 /* sums = activations at a * weights at b */
 #define TILE_MULTIPLY(sums, a, b)                                                                  \
     __asm__ volatile("tilezero %%tmm" #sums "\n\t"                                                 \
-                     "tileloadd (%0,%2,1), %%tmm4\n\t"                                            \
-                     "tileloadd (%1,%3,1), %%tmm5\n\t"                                            \
+                     "tileloadd (%0,%2,1), %%tmm4\n\t"                                             \
+                     "tileloadd (%1,%3,1), %%tmm5\n\t"                                             \
                      "tdpbssd %%tmm5, %%tmm4, %%tmm" #sums                                         \
                      :                                                                             \
                      : "r"(a), "r"(b), "r"((size_t)AMX_SLICE_UNITS * ACT_BLOCK),                   \
@@ -142,8 +143,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
             __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(s->da[row + (size_t)r][i]));
             acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
             if (has_min)
-                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]),
-                                         acc[r]);
+                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
         }
     }
 #pragma GCC unroll 16
@@ -162,10 +162,11 @@ typedef void tile_fn(const struct amx_slice *s, const struct amx_rows *rows, siz
         tile(dtype, n_rows, s, rows, row, e, y, y_stride);                                         \
     }
 #define EACH_HEIGHT(X, name, dtype)                                                                \
-    X(name, dtype, 1) X(name, dtype, 2) X(name, dtype, 3) X(name, dtype, 4)                        \
-    X(name, dtype, 5) X(name, dtype, 6) X(name, dtype, 7) X(name, dtype, 8)                        \
-    X(name, dtype, 9) X(name, dtype, 10) X(name, dtype, 11) X(name, dtype, 12)                     \
-    X(name, dtype, 13) X(name, dtype, 14) X(name, dtype, 15) X(name, dtype, 16)
+    X(name, dtype, 1)                                                                              \
+    X(name, dtype, 2) X(name, dtype, 3) X(name, dtype, 4) X(name, dtype, 5) X(name, dtype, 6)      \
+        X(name, dtype, 7) X(name, dtype, 8) X(name, dtype, 9) X(name, dtype, 10)                   \
+            X(name, dtype, 11) X(name, dtype, 12) X(name, dtype, 13) X(name, dtype, 14)            \
+                X(name, dtype, 15) X(name, dtype, 16)
 #define ENTRY(name, dtype, n_rows) [n_rows] = tile_##name##_##n_rows,
 #define FAMILY(name, dtype)                                                                        \
     EACH_HEIGHT(TILE, name, dtype)                                                                 \
@@ -202,8 +203,8 @@ static void copy_rows(struct amx_slice *s, struct amx_rows *rows)
     }
 }
 
-/* Blocks of the slice as signed bytes and f32 scales; meanwhile fetches what is expanded next, which
- * begins `next` bytes further on. */
+/* Blocks of the slice as signed bytes and f32 scales; meanwhile fetches what is expanded next,
+ * which begins `next` bytes further on. */
 static ALWAYS_INLINE void expand(enum dtype dtype, const struct amx_slice *s, const uint8_t *panel,
                                  ptrdiff_t next, struct expanded *e)
 {
@@ -245,9 +246,9 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[AMX_T
     struct expanded e;
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
     /* After the last panel comes the first one's next slice. */
-    ptrdiff_t next_slice = (ptrdiff_t)(panel_quants(dtype, s->b_last)
-                                       - panel_quants(dtype, s->b_first))
-                           - (ptrdiff_t)((n_panels - 1) * panel_bytes);
+    ptrdiff_t next_slice =
+        (ptrdiff_t)(panel_quants(dtype, s->b_last) - panel_quants(dtype, s->b_first)) -
+        (ptrdiff_t)((n_panels - 1) * panel_bytes);
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
         expand(dtype, s, panels, p + 1 < n_panels ? (ptrdiff_t)panel_bytes : next_slice, &e);
         for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {

@@ -179,8 +179,8 @@ static ALWAYS_INLINE void add_quads(enum dtype dtype, int v, __m256i low, __m256
 /* n_rows activation rows, from row `row` of the group, by output rows 8 * half and on of the panel,
  * 8 or 16 of them. */
 static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_halves,
-                               const struct slice *s, size_t row, size_t half,
-                               const uint8_t *panel, float *y, size_t y_stride)
+                               const struct slice *s, size_t row, size_t half, const uint8_t *panel,
+                               float *y, size_t y_stride)
 {
     const bool has_min = panel_layout(dtype).has_min, has_parts = dtype == DTYPE_Q6_K;
     const bool has_codes = dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K;
@@ -236,8 +236,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
                                             _mm256_mul_ps(value, m[0]));
                 acc[r][h] = _mm256_fmadd_ps(value, scale, acc[r][h]);
                 if (has_min)
-                    acc[r][h] = _mm256_fmadd_ps(
-                        m[0], _mm256_set1_ps(s->dsum[row + (size_t)r][i]), acc[r][h]);
+                    acc[r][h] = _mm256_fmadd_ps(m[0], _mm256_set1_ps(s->dsum[row + (size_t)r][i]),
+                                                acc[r][h]);
             }
         }
     }
@@ -249,9 +249,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
     }
 }
 
-static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s,
-                                    const uint8_t *panels, size_t n_panels, float *y,
-                                    size_t y_stride)
+static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s, const uint8_t *panels,
+                                    size_t n_panels, float *y, size_t y_stride)
 {
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
@@ -259,8 +258,12 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s,
             size_t left = s->n_rows - row;
             float *to = y + row * y_stride;
             switch (left < s->tile_rows ? left : s->tile_rows) {
-            case 1: tile(dtype, 1, 2, s, row, 0, panels, to, y_stride); break;
-            case 2: tile(dtype, 2, 2, s, row, 0, panels, to, y_stride); break;
+            case 1:
+                tile(dtype, 1, 2, s, row, 0, panels, to, y_stride);
+                break;
+            case 2:
+                tile(dtype, 2, 2, s, row, 0, panels, to, y_stride);
+                break;
             case 3:
                 for (size_t half = 0; half < 2; half++)
                     tile(dtype, 3, 1, s, row, half, panels, to + half * 8, y_stride);
@@ -309,8 +312,8 @@ static void quantize_q8_avx2(const float *x, size_t n, int8_t *q, float *d, int3
             __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(v[i]), abs_bits);
             bits = _mm256_max_epi32(bits, magnitude);
         }
-        __m128i most = _mm_max_epi32(_mm256_castsi256_si128(bits),
-                                     _mm256_extracti128_si256(bits, 1));
+        __m128i most =
+            _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
         most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
         most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1));
         float max = f32_from_bits((uint32_t)_mm_cvtsi128_si32(most)), inverse = 127.0f / max;

@@ -50,8 +50,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
             _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
-            sum[r] = has_min ? _mm512_setzero_si512()
-                             : _mm512_set1_epi32(s->start[row + (size_t)r][i]);
+            sum[r] =
+                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(s->start[row + (size_t)r][i]);
             high_sum[r] = halves ? _mm512_set1_epi32(s->start_high[row + (size_t)r][i])
                                  : _mm512_setzero_si512();
         }
@@ -80,8 +80,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
                                         _mm512_mul_ps(value, m[0]));
             acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
             if (has_min)
-                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]),
-                                         acc[r]);
+                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
         }
     }
 #pragma GCC unroll 8
@@ -89,9 +88,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
         _mm512_storeu_ps(y + (size_t)r * y_stride, acc[r]);
 }
 
-static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s,
-                                    const uint8_t *panels, size_t n_panels, float *y,
-                                    size_t y_stride)
+static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s, const uint8_t *panels,
+                                    size_t n_panels, float *y, size_t y_stride)
 {
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
     for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
@@ -99,14 +97,30 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s,
             size_t left = s->n_rows - row;
             float *to = y + row * y_stride;
             switch (left < s->tile_rows ? left : s->tile_rows) {
-            case 1: tile(dtype, 1, s, row, panels, to, y_stride); break;
-            case 2: tile(dtype, 2, s, row, panels, to, y_stride); break;
-            case 3: tile(dtype, 3, s, row, panels, to, y_stride); break;
-            case 4: tile(dtype, 4, s, row, panels, to, y_stride); break;
-            case 5: tile(dtype, 5, s, row, panels, to, y_stride); break;
-            case 6: tile(dtype, 6, s, row, panels, to, y_stride); break;
-            case 7: tile(dtype, 7, s, row, panels, to, y_stride); break;
-            default: tile(dtype, 8, s, row, panels, to, y_stride); break;
+            case 1:
+                tile(dtype, 1, s, row, panels, to, y_stride);
+                break;
+            case 2:
+                tile(dtype, 2, s, row, panels, to, y_stride);
+                break;
+            case 3:
+                tile(dtype, 3, s, row, panels, to, y_stride);
+                break;
+            case 4:
+                tile(dtype, 4, s, row, panels, to, y_stride);
+                break;
+            case 5:
+                tile(dtype, 5, s, row, panels, to, y_stride);
+                break;
+            case 6:
+                tile(dtype, 6, s, row, panels, to, y_stride);
+                break;
+            case 7:
+                tile(dtype, 7, s, row, panels, to, y_stride);
+                break;
+            default:
+                tile(dtype, 8, s, row, panels, to, y_stride);
+                break;
             }
         }
     }
@@ -143,8 +157,8 @@ static void quantize_q8_avx512(const float *x, size_t n, int8_t *q, float *d, in
         __m512i bits[2];
         for (int i = 0; i < 2; i++)
             bits[i] = _mm512_and_si512(_mm512_castps_si512(half[i]), abs_bits);
-        float max = f32_from_bits((uint32_t)_mm512_reduce_max_epi32(
-            _mm512_max_epi32(bits[0], bits[1])));
+        float max =
+            f32_from_bits((uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(bits[0], bits[1])));
         float inverse = 127.0f / max;
         if (max < QUANTIZE_MIN) {
             max = 0.0f;
@@ -216,14 +230,30 @@ static ALWAYS_INLINE void gemm_float(enum dtype dtype, const uint8_t *panels, si
             const float *from = x + row * n_cols;
             float *to = y + row * y_stride;
             switch (rows) {
-            case 1: float_tile(dtype, 1, panels, from, n_cols, to, y_stride); break;
-            case 2: float_tile(dtype, 2, panels, from, n_cols, to, y_stride); break;
-            case 3: float_tile(dtype, 3, panels, from, n_cols, to, y_stride); break;
-            case 4: float_tile(dtype, 4, panels, from, n_cols, to, y_stride); break;
-            case 5: float_tile(dtype, 5, panels, from, n_cols, to, y_stride); break;
-            case 6: float_tile(dtype, 6, panels, from, n_cols, to, y_stride); break;
-            case 7: float_tile(dtype, 7, panels, from, n_cols, to, y_stride); break;
-            default: float_tile(dtype, 8, panels, from, n_cols, to, y_stride); break;
+            case 1:
+                float_tile(dtype, 1, panels, from, n_cols, to, y_stride);
+                break;
+            case 2:
+                float_tile(dtype, 2, panels, from, n_cols, to, y_stride);
+                break;
+            case 3:
+                float_tile(dtype, 3, panels, from, n_cols, to, y_stride);
+                break;
+            case 4:
+                float_tile(dtype, 4, panels, from, n_cols, to, y_stride);
+                break;
+            case 5:
+                float_tile(dtype, 5, panels, from, n_cols, to, y_stride);
+                break;
+            case 6:
+                float_tile(dtype, 6, panels, from, n_cols, to, y_stride);
+                break;
+            case 7:
+                float_tile(dtype, 7, panels, from, n_cols, to, y_stride);
+                break;
+            default:
+                float_tile(dtype, 8, panels, from, n_cols, to, y_stride);
+                break;
             }
             row += rows;
         }

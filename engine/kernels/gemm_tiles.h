@@ -15,10 +15,10 @@ enum { GROUP_ROWS = 16, SLICE_BLOCKS = 48 };
 
 struct slice {
     const struct q8_rows *x;
-    size_t n_blocks;            // of a whole row
-    size_t b_first, b_last;     // the slice of K, at most SLICE_BLOCKS
-    size_t first_row, n_rows;   // the group, at most GROUP_ROWS
-    size_t tile_rows;           // of each tile but the last, which may be lower
+    size_t n_blocks;           // of a whole row
+    size_t b_first, b_last;    // the slice of K, at most SLICE_BLOCKS
+    size_t first_row, n_rows;  // the group, at most GROUP_ROWS
+    size_t tile_rows;          // of each tile but the last, which may be lower
     float da[GROUP_ROWS][SLICE_BLOCKS];
     union {
         float dsum[GROUP_ROWS][SLICE_BLOCKS];     // types with a minimum: da * sum
@@ -75,8 +75,8 @@ static ALWAYS_INLINE void each_slice(enum dtype dtype, size_t tile_rows_max, sli
         s.n_rows = n_rows - row < GROUP_ROWS ? n_rows - row : GROUP_ROWS;
         s.tile_rows = even_tile_rows(s.n_rows, tile_rows_max);
         for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
-            s.b_last = s.n_blocks - s.b_first < SLICE_BLOCKS ? s.n_blocks
-                                                             : s.b_first + SLICE_BLOCKS;
+            s.b_last =
+                s.n_blocks - s.b_first < SLICE_BLOCKS ? s.n_blocks : s.b_first + SLICE_BLOCKS;
             slice_prepare(&s, dtype);
             run(&s, panels, n_panels, y + row * y_stride, y_stride);
         }

@@ -21,11 +21,11 @@
 
 enum { SUM_LANES = 16 };
 
-#define EXP_MIN   -0x1.5d589ep+6f   // -87.33654: just above ln(2^-126), the least normal number
-#define EXP_MAX   0x1.62e42ep+6f    // 88.72283: just below ln(FLT_MAX)
-#define EXP_LOG2E 0x1.715476p+0f    // 1 / ln 2
-#define EXP_ROUND 0x1.8p+23f        // adding it rounds to an integer in the low mantissa bits
-#define EXP_LN2_A 0x1.62e43p-1f     // ln 2 = A + B
+#define EXP_MIN   -0x1.5d589ep+6f  // -87.33654: just above ln(2^-126), the least normal number
+#define EXP_MAX   0x1.62e42ep+6f   // 88.72283: just below ln(FLT_MAX)
+#define EXP_LOG2E 0x1.715476p+0f   // 1 / ln 2
+#define EXP_ROUND 0x1.8p+23f       // adding it rounds to an integer in the low mantissa bits
+#define EXP_LN2_A 0x1.62e43p-1f    // ln 2 = A + B
 #define EXP_LN2_B -0x1.05c61p-29f
 #define EXP_C2    0x1.fffffcp-2f
 #define EXP_C3    0x1.555492p-3f

@@ -52,14 +52,14 @@ static enum cpu_level detect_level(void)
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has_bits(c, leaf1))
         return CPU_SCALAR;
     uint64_t saved = saved_registers();
-    if (!has_bits(saved, XCR0_YMM) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)
-        || !has_bits(b, bit_AVX2))
+    if (!has_bits(saved, XCR0_YMM) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+        !has_bits(b, bit_AVX2))
         return CPU_SCALAR;
     if (!has_bits(saved, XCR0_ZMM) || !has_bits(b, leaf7_avx512) || !has_bits(c, bit_AVX512VNNI))
         return CPU_AVX2;
     /* Tile registers are 8 KiB a thread; the kernel saves them for processes that asked. */
-    if (!has_bits(saved, XCR0_TILES) || !has_bits(d, LEAF7_AMX)
-        || syscall(SYS_arch_prctl, PRCTL_REQUEST_FEATURE, FEATURE_TILE_DATA) != 0)
+    if (!has_bits(saved, XCR0_TILES) || !has_bits(d, LEAF7_AMX) ||
+        syscall(SYS_arch_prctl, PRCTL_REQUEST_FEATURE, FEATURE_TILE_DATA) != 0)
         return CPU_AVX512;
     return CPU_AMX;
 }
@@ -116,8 +116,7 @@ enum status kernels_get(enum cpu_level level, const struct kernels **out, struct
     if (!kernels_level_available(level))
         return error_set(err, ERR_UNSUPPORTED,
                          "CPU level %s needs %s; this CPU offers no more than %s",
-                         LEVEL_NAMES[level], LEVEL_NEEDS[level],
-                         LEVEL_NAMES[kernels_best_level()]);
+                         LEVEL_NAMES[level], LEVEL_NEEDS[level], LEVEL_NAMES[kernels_best_level()]);
     *out = &tables[level];
     return OK;
 }

@@ -64,13 +64,13 @@ struct kernels {
     /* Element-wise and reductions (vector_*.c). Sums run in 16 fixed lanes and a fixed tree. */
     /* out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; weight NULL = 1. out may be x. */
     void (*rms_norm)(const float *x, const float *weight, size_t n, float eps, float *out);
-    void (*add)(float *x, const float *y, size_t n);                          // x += y
+    void (*add)(float *x, const float *y, size_t n);  // x += y
     /* out[i] = silu(gate[i]) * up[i], with the table's own exp. */
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
     /* Rotates n_rot leading elements of one head. cos_sin holds n_rot / 2 pairs (cos, sin).
      * neox: pairs (i, i + n_rot / 2), else (2i, 2i + 1). */
     void (*rope)(float *head, const float *cos_sin, size_t n_rot, bool neox);
-    void (*f32_to_f16)(const float *x, size_t n, uint16_t *out);              // nearest even
+    void (*f32_to_f16)(const float *x, size_t n, uint16_t *out);  // nearest even
     /* Attention over one tile; see attention.h. */
     void (*attention_tile)(const struct attention_tile *tile);
 };

@@ -20,11 +20,11 @@
 #include "engine/kernels/pack.h"
 
 enum {
-    RUN_BYTES = 256 * 1024,    // of a run of panels that several groups of rows pass over
-    ROWS_BYTES = 768 * 1024,   // of quantised activations that stay in L2 beside the run
-    ITEM_BYTES = 32 * 1024,    // weights worth a grab from the pool: about 2 us of streaming
-    EDGE_ROWS = 64,            // of the tile for a partial last panel
-    MANY_ROWS = 20,            // rows from which a run pays for preparing all of them
+    RUN_BYTES = 256 * 1024,   // of a run of panels that several groups of rows pass over
+    ROWS_BYTES = 768 * 1024,  // of quantised activations that stay in L2 beside the run
+    ITEM_BYTES = 32 * 1024,   // weights worth a grab from the pool: about 2 us of streaming
+    EDGE_ROWS = 64,           // of the tile for a partial last panel
+    MANY_ROWS = 20,           // rows from which a run pays for preparing all of them
 };
 
 struct matmul_task {
@@ -36,8 +36,7 @@ struct matmul_task {
 
 bool weight_needs_q8(const struct weight *weight)
 {
-    return weight->dtype != DTYPE_F32 && weight->dtype != DTYPE_F16
-           && weight->dtype != DTYPE_BF16;
+    return weight->dtype != DTYPE_F32 && weight->dtype != DTYPE_F16 && weight->dtype != DTYPE_BF16;
 }
 
 static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
@@ -65,25 +64,38 @@ void gemm_f32_blas(const void *panels, size_t n_panels, const float *x, size_t n
 static gemm_q8_fn *gemm_q8_of(const struct kernels *kernels, enum dtype dtype)
 {
     switch (dtype) {
-    case DTYPE_Q4_0: return kernels->gemm_q4_0;
-    case DTYPE_Q4_1: return kernels->gemm_q4_1;
-    case DTYPE_Q5_0: return kernels->gemm_q5_0;
-    case DTYPE_Q5_1: return kernels->gemm_q5_1;
-    case DTYPE_Q8_0: return kernels->gemm_q8_0;
-    case DTYPE_Q4_K: return kernels->gemm_q4_k;
-    case DTYPE_Q5_K: return kernels->gemm_q5_k;
-    case DTYPE_Q6_K: return kernels->gemm_q6_k;
-    default: return NULL;
+    case DTYPE_Q4_0:
+        return kernels->gemm_q4_0;
+    case DTYPE_Q4_1:
+        return kernels->gemm_q4_1;
+    case DTYPE_Q5_0:
+        return kernels->gemm_q5_0;
+    case DTYPE_Q5_1:
+        return kernels->gemm_q5_1;
+    case DTYPE_Q8_0:
+        return kernels->gemm_q8_0;
+    case DTYPE_Q4_K:
+        return kernels->gemm_q4_k;
+    case DTYPE_Q5_K:
+        return kernels->gemm_q5_k;
+    case DTYPE_Q6_K:
+        return kernels->gemm_q6_k;
+    default:
+        return NULL;
     }
 }
 
 static gemm_float_fn *gemm_float_of(const struct kernels *kernels, enum dtype dtype)
 {
     switch (dtype) {
-    case DTYPE_F16: return kernels->gemm_f16;
-    case DTYPE_BF16: return kernels->gemm_bf16;
-    case DTYPE_F32: return kernels_best_level() == CPU_SCALAR ? gemm_f32_blas : kernels->gemm_f32;
-    default: return NULL;
+    case DTYPE_F16:
+        return kernels->gemm_f16;
+    case DTYPE_BF16:
+        return kernels->gemm_bf16;
+    case DTYPE_F32:
+        return kernels_best_level() == CPU_SCALAR ? gemm_f32_blas : kernels->gemm_f32;
+    default:
+        return NULL;
     }
 }
 
@@ -112,8 +124,8 @@ static void multiply_edge(const struct matmul_task *task, const struct matmul_pa
         size_t left = task->x->n_rows - row, n_rows = left < EDGE_ROWS ? left : EDGE_ROWS;
         multiply(task, weight, panels, 1, row, n_rows, tile, PANEL_ROWS);
         for (size_t r = 0; r < n_rows; r++)
-            memcpy(part->y + (row + r) * part->y_stride + panel * PANEL_ROWS,
-                   tile + r * PANEL_ROWS, n_used * sizeof *tile);
+            memcpy(part->y + (row + r) * part->y_stride + panel * PANEL_ROWS, tile + r * PANEL_ROWS,
+                   n_used * sizeof *tile);
     }
 }
 

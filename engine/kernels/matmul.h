@@ -14,17 +14,17 @@
 
 struct weight {
     enum dtype dtype;
-    size_t n_rows;       // output features
-    size_t n_cols;       // input features
-    size_t n_panels;     // ceil(n_rows / 16)
+    size_t n_rows;    // output features
+    size_t n_cols;    // input features
+    size_t n_panels;  // ceil(n_rows / 16)
     size_t panel_bytes;
-    void *panels;        // [n_panels, panel_bytes], 64-byte aligned
+    void *panels;  // [n_panels, panel_bytes], 64-byte aligned
 };
 
 /* Activations in both forms; a producer fills the ones that its consumers' types need. */
 struct activations {
-    const float *f32;    // [n_rows, n_cols] or NULL
-    struct q8_rows q8;   // q NULL when no consumer is quantised
+    const float *f32;   // [n_rows, n_cols] or NULL
+    struct q8_rows q8;  // q NULL when no consumer is quantised
     size_t n_rows;
     size_t n_cols;
 };

@@ -13,7 +13,7 @@
 #include "engine/kernels/panel_layout.h"
 
 #define LOW_NIBBLES 0x0f0f0f0fu
-#define EACH_BYTE 0x01010101u
+#define EACH_BYTE   0x01010101u
 
 static bool is_float(enum dtype dtype)
 {
@@ -31,8 +31,8 @@ size_t pack_panel_bytes(enum dtype dtype, size_t n_cols)
     size_t bytes;
     if (!info || !pack_supports(dtype) || n_cols == 0 || n_cols % info->block_elements != 0)
         return 0;
-    if (!size_mul(n_cols / info->block_elements, PANEL_ROWS * info->block_bytes, &bytes)
-        || !size_add(bytes, LINE_BYTES - 1, &bytes))
+    if (!size_mul(n_cols / info->block_elements, PANEL_ROWS * info->block_bytes, &bytes) ||
+        !size_add(bytes, LINE_BYTES - 1, &bytes))
         return 0;
     return bytes / LINE_BYTES * LINE_BYTES;
 }
@@ -210,7 +210,9 @@ static unsigned quant_at(enum dtype dtype, const uint8_t *quants, size_t col, si
     unsigned low = quants[quad % 4 * LINE_BYTES + byte] >> (quad < 4 ? 0 : 4) & 15;
     const uint8_t *high = quants + 4 * LINE_BYTES;
     switch (dtype) {
-    case DTYPE_Q5_0: case DTYPE_Q5_1: case DTYPE_Q5_K:
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q5_K:
         return low | (high[byte] >> quad & 1u) << 4;
     case DTYPE_Q6_K:
         return low | (high[quad / 4 * LINE_BYTES + byte] >> (2 * (quad % 4)) & 3u) << 4;

@@ -42,15 +42,24 @@ struct panel_layout {
 static inline __attribute__((always_inline)) struct panel_layout panel_layout(enum dtype dtype)
 {
     switch (dtype) {
-    case DTYPE_Q4_0: return (struct panel_layout){256, 1, 256, 0, true, false, 8};
-    case DTYPE_Q4_1: return (struct panel_layout){256, 1, 320, 256, false, true, 0};
-    case DTYPE_Q5_0: return (struct panel_layout){320, 1, 320, 0, true, false, 16};
-    case DTYPE_Q5_1: return (struct panel_layout){320, 1, 384, 320, false, true, 0};
-    case DTYPE_Q8_0: return (struct panel_layout){512, 1, 512, 0, true, false, 128};
-    case DTYPE_Q4_K: return (struct panel_layout){256, 8, 2304, 2240, false, true, 0};
-    case DTYPE_Q5_K: return (struct panel_layout){320, 8, 2816, 2752, false, true, 0};
-    case DTYPE_Q6_K: return (struct panel_layout){384, 8, 3328, 0, true, false, 32};
-    default: return (struct panel_layout){0};
+    case DTYPE_Q4_0:
+        return (struct panel_layout){256, 1, 256, 0, true, false, 8};
+    case DTYPE_Q4_1:
+        return (struct panel_layout){256, 1, 320, 256, false, true, 0};
+    case DTYPE_Q5_0:
+        return (struct panel_layout){320, 1, 320, 0, true, false, 16};
+    case DTYPE_Q5_1:
+        return (struct panel_layout){320, 1, 384, 320, false, true, 0};
+    case DTYPE_Q8_0:
+        return (struct panel_layout){512, 1, 512, 0, true, false, 128};
+    case DTYPE_Q4_K:
+        return (struct panel_layout){256, 8, 2304, 2240, false, true, 0};
+    case DTYPE_Q5_K:
+        return (struct panel_layout){320, 8, 2816, 2752, false, true, 0};
+    case DTYPE_Q6_K:
+        return (struct panel_layout){384, 8, 3328, 0, true, false, 32};
+    default:
+        return (struct panel_layout){0};
     }
 }
 
@@ -58,8 +67,8 @@ static inline __attribute__((always_inline)) struct panel_layout panel_layout(en
 static inline __attribute__((always_inline)) size_t panel_quants(enum dtype dtype, size_t b)
 {
     struct panel_layout layout = panel_layout(dtype);
-    return b / layout.group_blocks * layout.group_bytes
-           + b % layout.group_blocks * layout.quant_bytes;
+    return b / layout.group_blocks * layout.group_bytes +
+           b % layout.group_blocks * layout.quant_bytes;
 }
 
 /* Offset of the [16] f16 scales d of block b's group, in a panel of n_blocks; the minimums, where

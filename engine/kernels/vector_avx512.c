@@ -54,8 +54,8 @@ static void silu_mul_avx512(const float *gate, const float *up, size_t n, float 
 /* Pairs (i, i + half): cosines and sines are taken apart, 16 pairs at a time. */
 static void rope_neox_avx512(float *head, const float *cos_sin, size_t half)
 {
-    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
-                                           30);
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     for (size_t i = 0; i < half; i += 16) {
         __mmask16 mask = mask_at(i, half);

@@ -1,7 +1,7 @@
 /* The planner: which sequences run which tokens in the next step, who is admitted, who gives way.
  *
  * Pure and plain: (state, events) -> plan. No pointers, clock, lock, allocation or randomness, so
- * the same object runs in the server and in the simulator (tests/engine/scheduler/batch_sim_test.c),
+ * the same object runs in the server and in the simulator (tests/engine/scheduler/batch_sim_test),
  * a run can be traced and replayed, and a plan can be sent to other ranks.
  *
  * A job is 1..BATCH_CHOICES_MAX sequences over one prompt. The first live one (the leader) computes

@@ -16,8 +16,8 @@ static const size_t dims[] = {16, 32, 48, 64, 80, 96, 128, 256, 576};
 static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 63, 64, 65, 192};
 
 enum pattern { ALL, PARTIAL, CAUSAL, STEEP, WINDOW, HOLES, RANDOM_RANGE, DISJOINT, PATTERNS };
-static const char *const pattern_names[PATTERNS] = {
-    "all", "partial", "causal", "steep", "window", "holes", "random", "disjoint"};
+static const char *const pattern_names[PATTERNS] = {"all",    "partial", "causal", "steep",
+                                                    "window", "holes",   "random", "disjoint"};
 
 /* First visible token and number of them for a row. */
 static void pattern_range(enum pattern pattern, size_t row, int32_t *first, int32_t *visible)
@@ -27,17 +27,30 @@ static void pattern_range(enum pattern pattern, size_t row, int32_t *first, int3
     *first = 0;
     *visible = TOKENS;
     switch (pattern) {
-    case PARTIAL: *visible = 17; break;
-    case CAUSAL: *visible = 5 + r / 3 < TOKENS ? 5 + r / 3 : TOKENS; break;
-    case STEEP: *visible = 1 + r < TOKENS ? 1 + r : TOKENS; break;
-    case WINDOW: *first = r % 20, *visible = TOKENS - *first - r % 3; break;
-    case HOLES: *visible = r % 3 == 1 ? 0 : TOKENS - r % 5; break;
+    case PARTIAL:
+        *visible = 17;
+        break;
+    case CAUSAL:
+        *visible = 5 + r / 3 < TOKENS ? 5 + r / 3 : TOKENS;
+        break;
+    case STEEP:
+        *visible = 1 + r < TOKENS ? 1 + r : TOKENS;
+        break;
+    case WINDOW:
+        *first = r % 20, *visible = TOKENS - *first - r % 3;
+        break;
+    case HOLES:
+        *visible = r % 3 == 1 ? 0 : TOKENS - r % 5;
+        break;
     case RANDOM_RANGE:
         *first = (int32_t)(bits % TOKENS);
         *visible = (int32_t)(bits / TOKENS % (uint64_t)(TOKENS + 1 - *first));
         break;
-    case DISJOINT: *first = r % 8 * 4, *visible = 4; break;
-    default: break;
+    case DISJOINT:
+        *first = r % 8 * 4, *visible = 4;
+        break;
+    default:
+        break;
     }
 }
 
@@ -87,8 +100,8 @@ static void poison_tile(uint16_t *k, uint16_t *v, size_t dim, size_t row, size_t
     }
 }
 
-static struct attention_tile make_tile(const uint16_t *k, const uint16_t *v, size_t dim,
-                                       size_t row, size_t n_rows, float *m, float *l)
+static struct attention_tile make_tile(const uint16_t *k, const uint16_t *v, size_t dim, size_t row,
+                                       size_t n_rows, float *m, float *l)
 {
     return (struct attention_tile){
         .k = k,
@@ -190,8 +203,7 @@ static void check_tiles(const struct kernels *tables[CPU_LEVELS])
                 continue;  // the scalar level would take seconds
             for (int pattern = 0; pattern < PATTERNS; pattern++) {
                 int fill = (int)(d + r) % FILLS;  // every fill meets every pattern
-                check_case(tables, dims[d], row_counts[r], (enum pattern)pattern,
-                           (enum fill)fill);
+                check_case(tables, dims[d], row_counts[r], (enum pattern)pattern, (enum fill)fill);
                 if (fill == FILL_RANDOM)
                     check_finite(row_counts[r] * dims[d], o_expected, "o");
             }
@@ -289,8 +301,7 @@ static void check_sequence(const struct kernels *tables[CPU_LEVELS])
         for (size_t d = 0; d < SEQ_DIM; d++)
             worst = fmax(worst, fabs(want[d] - one[row][d]));
     }
-    printf("attention over %d tokens: at most %.2e from float64 (values up to 4)\n", LENGTH,
-           worst);
+    printf("attention over %d tokens: at most %.2e from float64 (values up to 4)\n", LENGTH, worst);
     if (!(worst < 4e-5))
         check_fail("error %.2e", worst);
     for (int level = 0; level < CPU_LEVELS; level++) {
@@ -360,8 +371,8 @@ static void bench_one(const struct kernels *k, size_t dim, size_t n_rows, enum p
     for (int repeat = 0; repeat < (k->level == CPU_SCALAR ? 1 : 15); repeat++) {
         double start = now_ns();
         for (size_t t = 0; t < BENCH_TILES; t++) {
-            struct attention_tile tile = make_tile(keys + t * tile_size, values + t * tile_size,
-                                                   dim, 0, n_rows, m, l);
+            struct attention_tile tile =
+                make_tile(keys + t * tile_size, values + t * tile_size, dim, 0, n_rows, m, l);
             k->attention_tile(&tile);
         }
         double ns = (now_ns() - start) / BENCH_TILES;

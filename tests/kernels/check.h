@@ -112,18 +112,22 @@ static const char *const fill_names[FILLS] = {"random", "zeros", "extremes", "de
 /* Element i of a fill: a pure function, so that a failure can be seen again. */
 static inline float fill_value(enum fill fill, uint32_t stream, size_t i)
 {
-    static const float extremes[] = {FLT_MAX, -FLT_MAX, 1e30f, -1e30f, 1e-30f, FLT_MIN, -FLT_MIN,
-                                     0.0f, -0.0f, 1.0f, 88.8f, -88.8f, 65520.0f, 65519.0f};
+    static const float extremes[] = {FLT_MAX, -FLT_MAX, 1e30f, -1e30f, 1e-30f, FLT_MIN,  -FLT_MIN,
+                                     0.0f,    -0.0f,    1.0f,  88.8f,  -88.8f, 65520.0f, 65519.0f};
     static const float specials[] = {INFINITY, -INFINITY, NAN, 0.0f, -1.0f, 1e9f, -1e9f};
     uint64_t bits = rng_bits(7, stream, (uint32_t)i, (uint32_t)fill);
     float unit = (float)(bits >> 40) * 0x1p-23f - 1.0f;
     switch (fill) {
-    case FILL_RANDOM: return unit * 4.0f;
-    case FILL_EXTREMES: return extremes[bits % (sizeof extremes / sizeof extremes[0])];
-    case FILL_DENORMALS: return unit * FLT_MIN;
+    case FILL_RANDOM:
+        return unit * 4.0f;
+    case FILL_EXTREMES:
+        return extremes[bits % (sizeof extremes / sizeof extremes[0])];
+    case FILL_DENORMALS:
+        return unit * FLT_MIN;
     case FILL_SPECIALS:
         return bits % 4 ? unit : specials[bits / 4 % (sizeof specials / sizeof specials[0])];
-    default: return 0.0f;
+    default:
+        return 0.0f;
     }
 }
 
@@ -138,8 +142,7 @@ static inline bool same_float(float a, float b)
     return f32_bits(a) == f32_bits(b) || (a != a && b != b);
 }
 
-static inline void check_floats(const float *expected, const float *got, size_t n,
-                                const char *what)
+static inline void check_floats(const float *expected, const float *got, size_t n, const char *what)
 {
     for (size_t i = 0; i < n; i++) {
         if (!same_float(expected[i], got[i])) {

@@ -80,8 +80,8 @@ static void check_shape(const struct kernels *k, enum dtype dtype, const struct 
 
 /* |error| of one element against float64: each of the fmas and products of a block errs by half a
  * unit of the running sum, so the number of blocks times the sum of magnitudes bounds it. */
-static void check_float64(enum dtype dtype, const struct q8_rows *x, const float *xf,
-                          size_t n_cols, enum fill fill, uint32_t first_stream)
+static void check_float64(enum dtype dtype, const struct q8_rows *x, const float *xf, size_t n_cols,
+                          enum fill fill, uint32_t first_stream)
 {
     static uint8_t stored[COLS_MAX * 4];
     static float row_values[COLS_MAX];
@@ -97,8 +97,8 @@ static void check_float64(enum dtype dtype, const struct q8_rows *x, const float
                 sum += value;
                 magnitude += fabs(value);
             }
-            double steps = is_quantised(dtype) ? 3.0 * (double)n_cols / ACT_BLOCK + 3
-                                               : (double)n_cols / 2 + 2;
+            double steps =
+                is_quantised(dtype) ? 3.0 * (double)n_cols / ACT_BLOCK + 3 : (double)n_cols / 2 + 2;
             /* With minimums the two terms of a block may cancel: their magnitudes are up to 32
              * times what is left of them. */
             double bound = steps * 0x1p-24 * magnitude * (is_quantised(dtype) ? 32 : 1) + 1e-44;
@@ -131,8 +131,8 @@ static void check_type(const struct kernels *const tables[CPU_LEVELS], enum dtyp
                 size_t n_rows = row_counts[r], n_panels = panel_counts[p];
                 size_t first_row = (r + p) % (FIRST_MAX + 1);
                 /* The scalar level repeats itself only where that is cheap. */
-                if (!tables[level] || n_panels > panels_all
-                    || (level == CPU_SCALAR && n_rows * n_panels > 30))
+                if (!tables[level] || n_panels > panels_all ||
+                    (level == CPU_SCALAR && n_rows * n_panels > 30))
                     continue;
                 check_begin("gemm %s %s rows %zu (from %zu) panels %zu cols %zu fill %s", type,
                             tables[level]->name, n_rows, first_row, n_panels, n_cols,
@@ -216,8 +216,7 @@ static void bench_one(const struct kernels *k, enum dtype dtype, size_t n_cols, 
     }
     printf("%-5s %-7s cols %5zu rows %4zu out %6zu: %8.2f GB/s of weights %9.1f GOP/s\n",
            dtype_info(dtype)->name, k->name, n_cols, n_rows, n_panels * PANEL_ROWS,
-           (double)bytes / best,
-           2.0 * (double)(n_rows * n_cols * n_panels * PANEL_ROWS) / best);
+           (double)bytes / best, 2.0 * (double)(n_rows * n_cols * n_panels * PANEL_ROWS) / best);
     free(panels), free(y), free(xf), free(x.q), free(x.d), free(x.sum);
 }
 
@@ -262,7 +261,7 @@ int main(int argc, char **argv)
     static const size_t cols_float[] = {1, 2, 7, 576};
     for (EACH(t, product_types)) {
         enum dtype dtype = product_types[t];
-        const size_t *cols = !is_quantised(dtype)                          ? cols_float
+        const size_t *cols = !is_quantised(dtype)                       ? cols_float
                              : dtype_info(dtype)->block_elements == 256 ? cols_256
                                                                         : cols_32;
         for (int fill = 0; fill < FILLS; fill++) {
@@ -278,8 +277,8 @@ int main(int argc, char **argv)
         for (int fill = 0; tables[level] && fill < FILLS; fill++) {
             for (EACH(i, lengths)) {
                 for (EACH(s, scales))
-                    check_quantize(tables[CPU_SCALAR], tables[level], lengths[i],
-                                   (enum fill)fill, scales[s]);
+                    check_quantize(tables[CPU_SCALAR], tables[level], lengths[i], (enum fill)fill,
+                                   scales[s]);
             }
         }
     }

@@ -50,8 +50,7 @@ static void check_lane(enum dtype dtype, size_t n_cols, enum fill fill, size_t l
     for (size_t i = 0; i < PANEL_ROWS; i++)
         rows[i] = i == lane ? row : i % 3 == 1 ? NULL : other;
     size_t panel_bytes = pack_panel_bytes(dtype, n_cols);
-    if (panel_bytes == 0 || panel_bytes % 64 != 0
-        || panel_bytes - PANEL_ROWS * row_bytes >= 64) {
+    if (panel_bytes == 0 || panel_bytes % 64 != 0 || panel_bytes - PANEL_ROWS * row_bytes >= 64) {
         check_fail("a panel of %zu bytes for rows of %zu", panel_bytes, row_bytes);
         return;
     }
@@ -81,11 +80,23 @@ static void check_sizes(void)
         enum dtype dtype;
         size_t n_cols, bytes;
     } cases[] = {
-        {DTYPE_Q4_0, 0, 0}, {DTYPE_Q4_0, 31, 0}, {DTYPE_Q4_0, 33, 0}, {DTYPE_Q4_0, 32, 320},
-        {DTYPE_Q4_1, 32, 320}, {DTYPE_Q4_K, 32, 0}, {DTYPE_Q4_K, 256, 2304},
-        {DTYPE_Q6_K, 256, 3392}, {DTYPE_Q8_0, 64, 1088}, {DTYPE_F16, 1, 64}, {DTYPE_F32, 3, 192},
-        {DTYPE_IQ2_XS, 256, 0}, {DTYPE_I32, 32, 0}, {DTYPE_F64, 32, 0}, {(enum dtype)9999, 32, 0},
-        {DTYPE_F32, SIZE_MAX, 0}, {DTYPE_Q8_0, SIZE_MAX / 32 * 32, 0},
+        {DTYPE_Q4_0, 0, 0},
+        {DTYPE_Q4_0, 31, 0},
+        {DTYPE_Q4_0, 33, 0},
+        {DTYPE_Q4_0, 32, 320},
+        {DTYPE_Q4_1, 32, 320},
+        {DTYPE_Q4_K, 32, 0},
+        {DTYPE_Q4_K, 256, 2304},
+        {DTYPE_Q6_K, 256, 3392},
+        {DTYPE_Q8_0, 64, 1088},
+        {DTYPE_F16, 1, 64},
+        {DTYPE_F32, 3, 192},
+        {DTYPE_IQ2_XS, 256, 0},
+        {DTYPE_I32, 32, 0},
+        {DTYPE_F64, 32, 0},
+        {(enum dtype)9999, 32, 0},
+        {DTYPE_F32, SIZE_MAX, 0},
+        {DTYPE_Q8_0, SIZE_MAX / 32 * 32, 0},
     };
     for (EACH(i, cases)) {
         check_begin("pack_panel_bytes case %zu", i);

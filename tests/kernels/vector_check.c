@@ -13,7 +13,10 @@ static const size_t sizes[] = {0,  1,  2,  7,  8,  9,  15,  16,  17,
 static struct guarded x_buffer, y_buffer, out_buffer;
 static float expected[N_MAX];
 
-#define EACH(i, array) size_t i = 0; i < sizeof(array) / sizeof(array)[0]; i++
+#define EACH(i, array)                                                                             \
+    size_t i = 0;                                                                                  \
+    i < sizeof(array) / sizeof(array)[0];                                                          \
+    i++
 
 static void check_rms_norm(const struct kernels *spec, const struct kernels *k, size_t n,
                            enum fill fill, bool weighted)
@@ -44,8 +47,7 @@ static void check_rms_norm(const struct kernels *spec, const struct kernels *k, 
     }
 }
 
-static void check_add(const struct kernels *spec, const struct kernels *k, size_t n,
-                      enum fill fill)
+static void check_add(const struct kernels *spec, const struct kernels *k, size_t n, enum fill fill)
 {
     check_begin("add %s n %zu fill %s", k->name, n, fill_names[fill]);
     float *x = guarded_place(&x_buffer, n * sizeof(float));
@@ -107,8 +109,7 @@ static void check_rope(const struct kernels *spec, const struct kernels *k, size
     }
 }
 
-static void check_f16(const struct kernels *spec, const struct kernels *k, size_t n,
-                      enum fill fill)
+static void check_f16(const struct kernels *spec, const struct kernels *k, size_t n, enum fill fill)
 {
     check_begin("f32_to_f16 %s n %zu fill %s", k->name, n, fill_names[fill]);
     float *x = guarded_place(&x_buffer, n * sizeof(float));
@@ -201,8 +202,8 @@ static void drop_repeated_levels(const struct kernels *tables[CPU_LEVELS])
 
 static void bench_one(const struct kernels *k, int slot, size_t n)
 {
-    static const char *const names[] = {"rms_norm", "add", "silu_mul", "rope neox", "rope pairs",
-                                        "f32_to_f16"};
+    static const char *const names[] = {"rms_norm",  "add",        "silu_mul",
+                                        "rope neox", "rope pairs", "f32_to_f16"};
     static const int bytes[] = {12, 12, 12, 12, 12, 6};
     static float x[N_MAX], y[N_MAX], out[N_MAX];
     static uint16_t half[N_MAX];
@@ -216,12 +217,24 @@ static void bench_one(const struct kernels *k, int slot, size_t n)
         double start = now_ns();
         for (int i = 0; i < loops; i++) {
             switch (slot) {
-            case 0: k->rms_norm(x, y, n, 1e-5f, out); break;
-            case 1: k->add(out, y, n); break;
-            case 2: k->silu_mul(x, y, n, out); break;
-            case 3: k->rope(out, y, n, true); break;
-            case 4: k->rope(out, y, n, false); break;
-            default: k->f32_to_f16(x, n, half); break;
+            case 0:
+                k->rms_norm(x, y, n, 1e-5f, out);
+                break;
+            case 1:
+                k->add(out, y, n);
+                break;
+            case 2:
+                k->silu_mul(x, y, n, out);
+                break;
+            case 3:
+                k->rope(out, y, n, true);
+                break;
+            case 4:
+                k->rope(out, y, n, false);
+                break;
+            default:
+                k->f32_to_f16(x, n, half);
+                break;
             }
         }
         double ns = (now_ns() - start) / loops;

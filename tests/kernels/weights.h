@@ -5,7 +5,10 @@
 #include "engine/kernels/pack.h"
 #include "tests/kernels/check.h"
 
-#define EACH(i, array) size_t i = 0; i < sizeof(array) / sizeof(array)[0]; i++
+#define EACH(i, array)                                                                             \
+    size_t i = 0;                                                                                  \
+    i < sizeof(array) / sizeof(array)[0];                                                          \
+    i++
 
 static const enum dtype product_types[] = {DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1,
                                            DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,
@@ -26,7 +29,8 @@ static inline void scale_fields(enum dtype dtype, int at[2])
 {
     at[0] = dtype == DTYPE_Q6_K ? 208 : 0;
     at[1] = dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K
-                ? 2 : -1;
+                ? 2
+                : -1;
 }
 
 static inline uint16_t scale_value(enum fill fill, uint64_t bits)
@@ -34,10 +38,14 @@ static inline uint16_t scale_value(enum fill fill, uint64_t bits)
     static const uint16_t extremes[] = {0x7bff, 0xfbff, 0x3c00, 0x8000};  // +-65504, 1, -0
     static const uint16_t specials[] = {0x7c00, 0xfc00, 0x7e00, 0x3c00};  // +-infinity, NaN, 1
     switch (fill) {
-    case FILL_EXTREMES: return extremes[bits % 4];
-    case FILL_SPECIALS: return specials[bits % 4];
-    case FILL_DENORMALS: return (uint16_t)(bits & 0x83ff);
-    default: return (uint16_t)((bits & 0x83ff) | (0x20 + bits % 7) << 8);  // 2^-7 .. 2^-5
+    case FILL_EXTREMES:
+        return extremes[bits % 4];
+    case FILL_SPECIALS:
+        return specials[bits % 4];
+    case FILL_DENORMALS:
+        return (uint16_t)(bits & 0x83ff);
+    default:
+        return (uint16_t)((bits & 0x83ff) | (0x20 + bits % 7) << 8);  // 2^-7 .. 2^-5
     }
 }
 
@@ -102,14 +110,22 @@ static inline void make_panels(enum dtype dtype, size_t n_cols, size_t n_panels,
 static inline gemm_q8_fn *gemm_q8_slot(const struct kernels *k, enum dtype dtype)
 {
     switch (dtype) {
-    case DTYPE_Q4_0: return k->gemm_q4_0;
-    case DTYPE_Q4_1: return k->gemm_q4_1;
-    case DTYPE_Q5_0: return k->gemm_q5_0;
-    case DTYPE_Q5_1: return k->gemm_q5_1;
-    case DTYPE_Q8_0: return k->gemm_q8_0;
-    case DTYPE_Q4_K: return k->gemm_q4_k;
-    case DTYPE_Q5_K: return k->gemm_q5_k;
-    default: return k->gemm_q6_k;
+    case DTYPE_Q4_0:
+        return k->gemm_q4_0;
+    case DTYPE_Q4_1:
+        return k->gemm_q4_1;
+    case DTYPE_Q5_0:
+        return k->gemm_q5_0;
+    case DTYPE_Q5_1:
+        return k->gemm_q5_1;
+    case DTYPE_Q8_0:
+        return k->gemm_q8_0;
+    case DTYPE_Q4_K:
+        return k->gemm_q4_k;
+    case DTYPE_Q5_K:
+        return k->gemm_q5_k;
+    default:
+        return k->gemm_q6_k;
     }
 }
 
