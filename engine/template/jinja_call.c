@@ -31,6 +31,7 @@ void call_bind(struct jinja *j, const char *function, const char *parameters,
     bool positional_only = parameters[0] == '/', optional;
     const char *list = parameters + positional_only, *name;
     size_t n, count = 0, used = 0;
+    jinja_step(j, args->n_keywords * 64);
     for (; next_parameter(&list, &name, &n, &optional); count++) {
         out[count] = value_missing();
         const struct keyword_arg *given = NULL;

@@ -26,6 +26,7 @@ static bool walk_next(struct walk *w)
 static struct walk walk_start(struct jinja *j, const struct text *text)
 {
     struct walk w = {.text = text, .run = TEXT_RUN_START};
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
     builder_init(&w.b, j);
     return w;
 }
@@ -66,7 +67,6 @@ static void put_case(struct walk *w, enum char_case to)
     uint32_t out[3];
     size_t n = 1;
     if (to == CASE_LOWER && w->c == 0x3a3) {
-        jinja_step(w->b.j, w->text->n_bytes / 16);
         out[0] = is_final_sigma(w->text, w->at, w->at + w->bytes) ? 0x3c2 : 0x3c3;
     } else {
         n = char_convert(to, w->c, out);
@@ -75,7 +75,6 @@ static void put_case(struct walk *w, enum char_case to)
         builder_char(&w->b, out[i], w->run.untrusted);
 }
 
-/* Every step of a conversion counts little, so that long contents stay within the budget. */
 static const struct text *convert_all(struct jinja *j, const struct text *text, enum char_case to)
 {
     if (text_is_ascii(text)) {

@@ -32,6 +32,8 @@ void eval_enter(struct jinja *j)
 
 static void scope_bind(struct jinja *j, struct scope *scope, uint32_t name, struct value value)
 {
+    if (scope->n_bindings > 16)
+        jinja_step(j, scope->n_bindings * sizeof(struct binding) / 4);
     for (uint32_t i = 0; i < scope->n_bindings; i++) {
         if (scope->bindings[i].name == name) {
             scope->bindings[i].value = value;
@@ -64,6 +66,8 @@ static struct value lookup(struct jinja *j, uint32_t name)
 {
     const struct text *text = j->code->names[name];
     for (const struct scope *scope = j->scope; scope; scope = scope->parent) {
+        if (scope->n_bindings > 16)  // long searches cost more
+            jinja_step(j, scope->n_bindings * sizeof(struct binding) / 4);
         for (uint32_t i = 0; i < scope->n_bindings; i++) {
             if (scope->bindings[i].name != name)
                 continue;
@@ -153,6 +157,7 @@ static void spread_star_star(struct jinja *j, struct value v, struct call_args *
         memcpy(keywords, args->keywords, args->n_keywords * sizeof *keywords);
     for (uint32_t i = 0; i < v.dict->n_entries; i++) {
         const struct dict_entry *entry = &v.dict->entries[i];
+        jinja_step(j, args->n_keywords * 16);
         if (entry->key.kind != VALUE_TEXT)
             jinja_fail(j, ERR_INVALID, "keywords must be strings");
         for (size_t k = 0; k < args->n_keywords; k++) {
@@ -241,6 +246,7 @@ static void bind_macro_kwargs(struct jinja *j, const struct node *node,
 static void bind_macro_args(struct jinja *j, const struct node *node, const struct call_args *args)
 {
     bool has_caller = false;
+    jinja_step(j, node->n_parameters * args->n_keywords * 32);
     for (size_t i = 0; i < node->n_parameters; i++) {
         uint32_t name = node->parameters[i].name;
         struct value value = value_missing();

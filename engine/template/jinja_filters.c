@@ -115,7 +115,7 @@ FILTER(wordcount)
         n += word && !in_word;
         in_word = word;
     }
-    jinja_step(j, text->n_bytes);
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
     return value_int(n);
 }
 

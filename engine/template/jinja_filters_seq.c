@@ -134,6 +134,7 @@ static struct value sort_key(struct jinja *j, struct value item, struct value at
         list_append(j, key, case_sensitive ? part : ignore_case(j, part));
         return value_list(key);
     }
+    jinja_step(j, (size_t)attribute.text->n_bytes * JINJA_WALK_COST);
     for (size_t at = 0; at <= attribute.text->n_bytes; at++) {
         if (at < attribute.text->n_bytes && attribute.text->bytes[at] != ',')
             continue;

@@ -76,6 +76,7 @@ static void repr_char(struct text_builder *b, uint32_t c, const char *bytes, siz
 static void repr_text(struct writer *w, const struct text *text)
 {
     w->untrusted = w->untrusted || text_untrusted(text);
+    jinja_step(w->b.j, (size_t)text->n_bytes * JINJA_WALK_COST);
     bool single = memchr(text->bytes, '\'', text->n_bytes) != NULL;
     bool both = single && memchr(text->bytes, '"', text->n_bytes) != NULL;
     char quote = single && !both ? '"' : '\'';
@@ -265,6 +266,7 @@ static void json_escape(struct text_builder *b, uint32_t c)
 static void json_text(struct writer *w, const struct text *text)
 {
     w->untrusted = w->untrusted || text_untrusted(text);
+    jinja_step(w->b.j, text->n_bytes);
     builder_literal(&w->b, "\"");
     size_t plain = 0;
     for (size_t i = 0; i < text->n_bytes;) {

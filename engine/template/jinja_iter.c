@@ -354,6 +354,7 @@ struct value attribute_path_get(struct jinja *j, struct value item, struct value
         return has_default && value_is_undefined(item) ? default_value : item;
     }
     size_t start = 0;
+    jinja_step(j, (size_t)path.text->n_bytes * JINJA_WALK_COST);
     for (size_t at = 0; at <= path.text->n_bytes; at++) {
         if (at < path.text->n_bytes && path.text->bytes[at] != '.')
             continue;

@@ -187,10 +187,10 @@ TEXT_METHOD(count)
     jinja_step(j, text->n_bytes);
     if (needle->n_bytes == 0)
         return value_int((int64_t)text_chars(text) + 1);
-    int64_t n = 0;
+    size_t n = 0;
     for (size_t at = 0; (at = text_find(text, needle, at)) != SIZE_MAX; at += needle->n_bytes)
-        n++;
-    return value_int(n);
+        text_count_hit(j, &n);
+    return value_int((int64_t)n);
 }
 
 TEXT_METHOD(join)
@@ -309,6 +309,7 @@ TEXT_METHOD(expandtabs)
     int64_t size = arg_int(j, args[0], 8), column = 0;
     struct text_builder b;
     builder_init(&b, j);
+    jinja_step(j, (size_t)self.text->n_bytes * JINJA_WALK_COST);
     uint32_t c;
     for (size_t at = 0, n; at < self.text->n_bytes; at += n) {
         n = char_next(self.text->bytes + at, self.text->n_bytes - at, &c);
@@ -331,7 +332,7 @@ enum { DIGITS = BIT(CHAR_DECIMAL) | BIT(CHAR_DIGIT), NUMBERS = DIGITS | BIT(CHAR
     TEXT_METHOD(name)                                                                              \
     {                                                                                              \
         (void)args;                                                                                \
-        jinja_step(j, self.text->n_bytes);                                                         \
+        jinja_step(j, (size_t)self.text->n_bytes * JINJA_WALK_COST);                               \
         return value_bool(result);                                                                 \
     }
 TEXT_TEST(isalpha, text_is_of(self.text, BIT(CHAR_ALPHA)))

@@ -66,7 +66,7 @@ static char *number_text(struct jinja *j, const struct text *text, size_t *n)
 {
     char *out = jinja_alloc(j, (size_t)text->n_bytes + 1);
     size_t at = 0, length = 0, behind = 0;
-    jinja_step(j, text->n_bytes);
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
     while (at < text->n_bytes) {
         uint32_t c;
         at += char_next(text->bytes + at, text->n_bytes - at, &c);

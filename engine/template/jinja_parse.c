@@ -86,6 +86,14 @@ void parse_leave(struct parser *p)
     p->nesting--;
 }
 
+void parse_check_count(struct parser *p, size_t n, const char *what)
+{
+    if (n < JINJA_ARGUMENTS_MAX)
+        return;
+    p->j->line = parse_token(p)->line;
+    jinja_fail(p->j, ERR_LIMIT, "more than %d %s", JINJA_ARGUMENTS_MAX, what);
+}
+
 struct node *node_create(struct parser *p, enum node_kind kind, uint32_t line)
 {
     struct node *node = jinja_alloc(p->j, sizeof *node);
@@ -349,6 +357,7 @@ static void parse_signature(struct parser *p, struct node *node)
             if (node->parameters[i].name == parameter.name)
                 parse_fail(p, "a parameter is repeated");
         }
+        parse_check_count(p, node->n_parameters, "parameters");
         if (node->n_parameters == capacity) {
             size_t more = capacity ? capacity * 2 : 4;
             struct node_parameter *wider = jinja_alloc_array(p->j, more, sizeof *wider);

@@ -48,6 +48,7 @@ const struct token *parse_expect(struct parser *p, enum token_kind kind);
 void parse_expect_name(struct parser *p, const char *name);
 void parse_enter(struct parser *p);  // one level of nesting; fails past the limit
 void parse_leave(struct parser *p);
+void parse_check_count(struct parser *p, size_t n, const char *what);  // one more still fits
 
 struct node *node_create(struct parser *p, enum node_kind kind, uint32_t line);
 /* Records a child: its height counts, NULL is allowed. Returns the child. */

@@ -425,6 +425,7 @@ static struct node_call *parse_call_args(struct parser *p, struct node *owner)
                     parse_fail(p, "keyword argument '%.*s' is repeated", (int)token->text->n_bytes,
                                token->text->bytes);
             }
+            parse_check_count(p, call->n_keywords, "keyword arguments");
             struct node *value = node_child(p, owner, parse_expression(p, true));
             keywords[call->n_keywords++] = (struct node_keyword){token->text, value};
         } else {

@@ -150,6 +150,8 @@ const struct text *text_slice(struct jinja *j, const struct text *text, size_t f
     out->taint = text->taint;
     if (text->n_chars == text->n_bytes)
         out->n_chars = out->n_bytes;
+    else  // somebody may count its characters
+        jinja_step(j, (last - first) * JINJA_WALK_COST);
     if (text->taint != TAINT_SOME)
         return out;
     uint32_t from = span_at(text, first), to = from;
@@ -190,7 +192,7 @@ const struct text *text_slice_chars(struct jinja *j, const struct text *text, si
                                     size_t last)
 {
     if (!text_is_ascii(text))
-        jinja_step(j, text->n_bytes);
+        jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
     return text_slice(j, text, text_byte_of_char(text, first), text_byte_of_char(text, last));
 }
 
@@ -248,8 +250,12 @@ const struct text *text_concat(struct jinja *j, const struct text *a, const stru
     if (b->n_bytes == 0 || a->n_bytes == 0)
         return b->n_bytes == 0 ? a : b;
     jinja_step(j, b->n_bytes);
-    uint32_t chars = a->n_chars == a->n_bytes && b->n_chars == b->n_bytes ? a->n_chars + b->n_chars
-                                                                          : TEXT_CHARS_UNKNOWN;
+    /* Counted here, once, so that a text that grows need not be counted again as a whole. */
+    if (a->n_chars == TEXT_CHARS_UNKNOWN)
+        jinja_step(j, (size_t)a->n_bytes * JINJA_WALK_COST);
+    if (b->n_chars == TEXT_CHARS_UNKNOWN)
+        jinja_step(j, (size_t)b->n_bytes * JINJA_WALK_COST);
+    uint32_t chars = (uint32_t)(text_chars(a) + text_chars(b));
     struct text_tail *tail = a->tail;
     bool whole = tail && a->bytes == tail->bytes && a->n_bytes == tail->used;
     size_t total = (size_t)a->n_bytes + b->n_bytes;
@@ -265,8 +271,7 @@ const struct text *text_concat(struct jinja *j, const struct text *a, const stru
     }
     tail_add(j, tail, b);
     struct text *out = (struct text *)tail_text(j, tail);
-    if (chars != TEXT_CHARS_UNKNOWN)
-        out->n_chars = chars;
+    out->n_chars = chars;
     return out;
 }
 
@@ -350,12 +355,18 @@ size_t text_rfind(const struct text *text, const struct text *needle, size_t to)
     return SIZE_MAX;
 }
 
+void text_count_hit(struct jinja *j, size_t *hits)
+{
+    if (++*hits % 16 == 0)
+        jinja_step(j, 0);
+}
+
 const struct text *text_replace(struct jinja *j, const struct text *text, const struct text *from,
                                 const struct text *to, int64_t count_max)
 {
     jinja_step(j, text->n_bytes);
     uint64_t left = count_max < 0 ? UINT64_MAX : (uint64_t)count_max;
-    size_t at = 0, hit;
+    size_t at = 0, hit, hits = 0;
     if (left == 0 || (hit = text_find(text, from, 0)) == SIZE_MAX)
         return text;
     struct text_builder b;
@@ -371,6 +382,7 @@ const struct text *text_replace(struct jinja *j, const struct text *text, const 
         }
     } else {
         for (; left && hit != SIZE_MAX; left--) {
+            text_count_hit(j, &hits);
             builder_slice(&b, text, at, hit);
             builder_text(&b, to);
             at = hit + from->n_bytes;
@@ -438,6 +450,7 @@ static size_t skip_space(const struct text *text, size_t at, bool space)
 
 static struct list *split_space(struct jinja *j, const struct text *text, uint64_t left)
 {
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
     struct list *list = list_create(j, 4);
     size_t at = skip_space(text, 0, true);
     for (; at < text->n_bytes && left; left--) {
@@ -537,7 +550,7 @@ static bool is_line_end(uint32_t c)
 
 struct list *text_splitlines(struct jinja *j, const struct text *text, bool keep_ends)
 {
-    jinja_step(j, text->n_bytes);
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
     struct list *list = list_create(j, 4);
     size_t start = 0, at = 0;
     while (at < text->n_bytes) {
@@ -598,7 +611,11 @@ void builder_bytes(struct text_builder *b, const char *bytes, size_t n_bytes, bo
 {
     if (n_bytes == 0)
         return;
-    jinja_step(b->j, n_bytes);
+    b->owed += n_bytes;
+    if (b->owed >= 256) {
+        jinja_step(b->j, b->owed);
+        b->owed = 0;
+    }
     builder_grow(b, n_bytes);
     memcpy(b->bytes + b->n_bytes, bytes, n_bytes);
     if (untrusted)

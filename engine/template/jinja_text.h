@@ -37,6 +37,8 @@ const struct text *text_escape(struct jinja *j, const struct text *text);
  * `to`. */
 size_t text_find(const struct text *text, const struct text *needle, size_t from);
 size_t text_rfind(const struct text *text, const struct text *needle, size_t to);
+/* Counts a step for every 16 occurrences, for loops over text_find(). */
+void text_count_hit(struct jinja *j, size_t *hits);
 const struct text *text_replace(struct jinja *j, const struct text *text, const struct text *from,
                                 const struct text *to, int64_t count_max);
 enum text_side { TEXT_LEFT = 1, TEXT_RIGHT = 2, TEXT_BOTH = 3 };
@@ -67,6 +69,7 @@ struct text_builder {
     size_t n_bytes, capacity;
     struct text_span *spans;
     size_t n_spans, span_capacity;
+    size_t owed;  // bytes appended and not yet counted as steps
 };
 void builder_init(struct text_builder *b, struct jinja *j);
 void builder_bytes(struct text_builder *b, const char *bytes, size_t n_bytes, bool untrusted);

@@ -166,8 +166,11 @@ static uint64_t hash_of(struct jinja *j, struct value v, int depth)
     }
 }
 
+/* Also counts what hashing a long key costs. */
 static void check_hashable(struct jinja *j, struct value key)
 {
+    if (key.kind == VALUE_TEXT && key.text->n_bytes > 256)
+        jinja_step(j, key.text->n_bytes);
     if (!value_is_hashable(key))
         jinja_fail(j, ERR_INVALID, "unhashable type: '%s'", value_type_name(key));
 }
@@ -196,12 +199,8 @@ static void dict_index_add(struct dict *dict, uint32_t entry)
 
 static void dict_reindex(struct jinja *j, struct dict *dict, uint32_t n_slots)
 {
-    if (n_slots != dict->n_slots) {
-        dict->slots = jinja_alloc_array(j, n_slots, sizeof *dict->slots);
-        dict->n_slots = n_slots;
-    } else {
-        memset(dict->slots, 0, n_slots * sizeof *dict->slots);
-    }
+    dict->slots = jinja_alloc_array(j, n_slots, sizeof *dict->slots);
+    dict->n_slots = n_slots;
     for (uint32_t i = 0; i < dict->n_entries; i++)
         dict_index_add(dict, i);
 }
@@ -277,18 +276,6 @@ void dict_set(struct jinja *j, struct dict *dict, struct value key, struct value
 void dict_set_name(struct jinja *j, struct dict *dict, const char *name, struct value item)
 {
     dict_set(j, dict, value_text(text_literal(j, name)), item);
-}
-
-void dict_remove(struct jinja *j, struct dict *dict, struct value key)
-{
-    struct dict_entry *entry = dict_lookup(j, dict, key, hash_of(j, key, 0));
-    if (!entry)
-        return;
-    size_t at = (size_t)(entry - dict->entries);
-    memmove(entry, entry + 1, (dict->n_entries - at - 1) * sizeof *entry);
-    dict->n_entries--;
-    if (dict->n_slots)
-        dict_reindex(j, dict, dict->n_slots);
 }
 
 /* ---- equality, order, truth ---- */

@@ -167,8 +167,10 @@ _Noreturn void jinja_fail(struct jinja *j, enum status status, const char *forma
 /* Memory of the machine, zeroed, never NULL. */
 void *jinja_alloc(struct jinja *j, size_t bytes);
 void *jinja_alloc_array(struct jinja *j, size_t count, size_t bytes);
-/* Counts one step, and one more for each 256 bytes or items that it handles. */
+/* Counts one step, and one more for each 256 bytes that are copied or compared. Work that looks at
+ * every character counts its bytes JINJA_WALK_COST times. */
 void jinja_step(struct jinja *j, size_t n);
+enum { JINJA_WALK_COST = 4 };
 
 /* ---- constructors ---- */
 
@@ -244,7 +246,6 @@ void dict_set_name(struct jinja *j, struct dict *dict, const char *name, struct 
 /* NULL when there is none. */
 struct value *dict_find(struct jinja *j, const struct dict *dict, struct value key);
 struct value *dict_find_name(struct jinja *j, const struct dict *dict, const char *name);
-void dict_remove(struct jinja *j, struct dict *dict, struct value key);
 
 /* ---- what every value can do ---- */
 

@@ -111,8 +111,8 @@ def cases(quick):
                 # A chunk of 16 admits so slowly that few sequences decode at once.
                 yield name, ["--threads", threads, "--prefill-chunk", chunk, *cache], \
                     "decode" if chunk > 16 else None
-    yield "tiny KV pool", ["--threads", 2, "--kv-memory", "48M"], "preempt"
-    yield "tiny KV pool, chunk 16", ["--threads", 2, "--prefill-chunk", 16, "--kv-memory", "48M"], "preempt"
+    yield "tiny KV pool", ["--threads", 2, "--kv-memory", "24M"], "preempt"
+    yield "tiny KV pool, chunk 16", ["--threads", 2, "--prefill-chunk", 16, "--kv-memory", "24M"], "preempt"
 
 
 def main():
