@@ -38,6 +38,16 @@ static void reserve(struct scheduler *s)
     }
 }
 
+/* An abandoned step gives its blocks back: the planner counts what is stored, and the job may get
+ * other rows, or none, next time. */
+static void give_back(struct scheduler *s)
+{
+    for (int32_t i = 0; i < s->plan.n_items; i++) {
+        struct sequence *sequence = choice_of(s, &s->plan.items[i])->sequence;
+        sequence_truncate(sequence, sequence_tokens(sequence));
+    }
+}
+
 static size_t build_rows(struct scheduler *s)
 {
     size_t n = 0;
@@ -167,6 +177,7 @@ bool scheduler_step(struct scheduler *s)
     reserve(s);
     int64_t start_ns = clock_ns();
     if (forward(s) != OK) {
+        give_back(s);
         scheduler_apply(s, (struct batch_event){.type = BATCH_STEP_LOST});
         return true;
     }

@@ -57,6 +57,7 @@ static bool affix(struct jinja *j, struct value self, struct value *args, bool s
         return text && text_arg_matches(j, text, args[0], start);
     }
     for (uint32_t i = 0; i < args[0].list->n_items; i++) {
+        jinja_step(j, 0);
         arg_text(j, args[0].list->items[i], false);
         if (text && text_arg_matches(j, text, args[0].list->items[i], start))
             return true;

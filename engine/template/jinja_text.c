@@ -423,7 +423,8 @@ const struct text *text_strip(struct jinja *j, const struct text *text, const st
             break;
         last = start;
     }
-    jinja_step(j, (first + text->n_bytes - last) * (chars ? 1 + chars->n_bytes / 16 : 1));
+    jinja_step(j, (first + text->n_bytes - last) * JINJA_WALK_COST *
+                      (chars ? 1 + chars->n_bytes / 16 : 1));
     return text_slice(j, text, first, last);
 }
 

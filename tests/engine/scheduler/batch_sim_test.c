@@ -367,6 +367,10 @@ static void run_step(struct sim *sim)
                               plan.items[i].first, plan.items[i].n_rows);
     if (below(sim, 40) == 0) {  // an abandoned step: written, but nothing of it counts
         sim->n_lost++;
+        for (int32_t i = 0; i < plan.n_items; i++) {
+            struct sequence *s = sim->jobs[plan.items[i].job].sequences[plan.items[i].choice];
+            sequence_truncate(s, sequence_tokens(s));
+        }
         apply(sim, (struct batch_event){.type = BATCH_STEP_LOST});
         return;
     }
