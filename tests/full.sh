@@ -32,8 +32,8 @@ for part in $parts; do
         $python tests/golden/tokenizer/compare.py --cli "$out/tests/golden/tokenizer/tokenize_cli" \
             --model "$model" --vocabularies "$llama/models" --count 100000 ;;
     templates)
-        $python tests/golden/template/compare.py --cli "$out/tests/golden/template/render_cli" \
-            --model "$model" --templates "$llama/models/templates" ;;
+        $python tests/golden/template/compare.py "$out/tests/golden/template/render_cli" \
+            "$llama/models/templates" ;;
     bytes)
         $python tests/torture/same_bytes.py --model "$model" --binary "$out/wicara" --count 64 ;;
     disconnects)
