@@ -117,7 +117,7 @@ def run_streams(server, rng, n_streams, n_tokens):
 
 def rows(args):
     for n_words in args.prefill:
-        yield f"prefill ~{n_words}", lambda s, r, n=n_words: run_prefill(s, r, n)
+        yield f"prefill {n_words}w", lambda s, r, n=n_words: run_prefill(s, r, n)
     for n in args.streams:
         yield f"decode {n}", lambda s, r, n=n: run_streams(s, r, n, args.tokens)
 
