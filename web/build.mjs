@@ -3,7 +3,7 @@
 //
 //   node build.mjs WEB_DIR BUILD_DIR
 //
-// Output: BUILD_DIR/web/* and BUILD_DIR/generated/web_assets.c. The same sources give the same bytes.
+// Output: BUILD_DIR/web/* and BUILD_DIR/generated/web_assets.c. Same sources, same bytes.
 import { createHash } from "node:crypto";
 import { createRequire } from "node:module";
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -67,7 +67,8 @@ const files = [
   ["/index.html", "index.html", false],
   ["/favicon.svg", "favicon.svg", false],
   ["/licenses.txt", "licenses.txt", false],
-  ...readdirSync(join(outDir, "assets")).sort().map((name) => [`/assets/${name}`, `assets/${name}`, true]),
+  ...readdirSync(join(outDir, "assets")).sort()
+    .map((name) => [`/assets/${name}`, `assets/${name}`, true]),
 ];
 
 const lines = [
@@ -83,14 +84,16 @@ files.forEach(([path, file, immutable], i) => {
   const etag = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
   const embed = (symbol, name) => lines.push(
     `extern const unsigned char ${symbol}[];`,
-    `__asm__(".section .rodata\\n.balign 16\\n.global ${symbol}\\n${symbol}:\\n.incbin \\"${name}\\"\\n.previous");`);
+    `__asm__(".section .rodata\\n.balign 16\\n.global ${symbol}\\n${symbol}:\\n" ` +
+      `".incbin \\"${name}\\"\\n.previous");`);
   embed(`web_file_${i}`, join(outDir, file));
   if (useGzip) {
     writeFileSync(join(outDir, file + ".gz"), zipped);
     embed(`web_file_${i}_gzip`, join(outDir, file + ".gz"));
   }
   rows.push(`    {"${path}", "${types[file.split(".").pop()]}", "\\"${etag}\\"", web_file_${i}, ` +
-    `${bytes.length}, ${useGzip ? `web_file_${i}_gzip, ${zipped.length}` : "NULL, 0"}, ${immutable}},`);
+    `${bytes.length}, ${useGzip ? `web_file_${i}_gzip, ${zipped.length}` : "NULL, 0"}, ` +
+    `${immutable}},`);
 });
 lines.push("", "const struct web_asset web_assets[] = {", ...rows, "};",
   `const size_t web_assets_count = ${rows.length};`, "");

@@ -12,7 +12,9 @@
  * depend on it (DESIGN, "Numbers").
  *
  * Blocks. When a row needs a block and none is left, a paused job gives way, else the youngest
- * running one that is younger than the one in need: released, and recomputed later. The oldest
+ * running one that is younger than the one in need: released, and recomputed later. While a job
+ * waits because it does not fit, a paused one gives way in each step: readers that do not read hold
+ * up nobody but themselves, neither by their blocks nor by their number. The oldest
  * running job that is not paused can therefore take the whole pool, which suffices for it (the
  * caller refuses jobs whose worst case does not fit), so something always advances. */
 #include "engine/scheduler/batch.h"
@@ -357,6 +359,22 @@ static int32_t find_victim(const struct batch *batch, int32_t needy)
     return best;
 }
 
+/* Admission came just before, so who still waits and is read did not fit. */
+static void make_way(struct batch *batch, struct batch_plan *plan)
+{
+    int32_t idlest = -1;
+    bool somebody_waits = false;
+    for (int32_t i = 0; i < batch->n_slots; i++) {
+        const struct batch_job *job = &batch->jobs[i];
+        somebody_waits |= job->phase == BATCH_WAITING && !job->paused;
+        if (job->phase == BATCH_RUNNING && job->paused &&
+            (idlest < 0 || job->age > batch->jobs[idlest].age))
+            idlest = i;
+    }
+    if (somebody_waits && idlest >= 0)
+        preempt(batch, plan, idlest);
+}
+
 /* Gives the choice as many of n_rows rows as there are blocks for, making room for at least one. */
 static int32_t take_rows(struct batch *batch, struct batch_plan *plan, int32_t slot, int32_t c,
                          int32_t n_rows)
@@ -501,6 +519,7 @@ void batch_plan(struct batch *batch, struct batch_plan *out)
 {
     assert(!batch->in_step);
     out->n_preempted = out->n_items = out->n_rows = out->n_decode_rows = 0;
+    make_way(batch, out);
     int32_t order[BATCH_SEQUENCES_MAX];
     int32_t n_order = running_by_age(batch, order);
     plan_decode(batch, out, order, n_order);

@@ -23,7 +23,8 @@
     "\"parameters\":{\"type\":\"object\",\"properties\":{\"probekey\":{\"type\":\"string\","       \
     "\"description\":\"d\"}},\"required\":[\"probekey\"]}}}]"
 
-enum { PROBE_BYTES_MAX = 1024 };
+/* A probe takes a few thousand steps; a hostile template must not hold up the opening for long. */
+enum { PROBE_BYTES_MAX = 1024, PROBE_STEPS_MAX = 200000 };
 
 /* One conversation: rendered or refused, and its text. */
 struct probe {
@@ -42,7 +43,8 @@ static bool probe_run(struct probe *probe, const char *messages, const char *too
     probe->rendered = false;
     if (probe->status != OK)
         return false;
-    enum status status = chat_prompt_render(probe->prompt, &input, &probe->out, &err);
+    enum status status =
+        chat_prompt_render_within(probe->prompt, &input, PROBE_STEPS_MAX, &probe->out, &err);
     if (status == ERR_MEMORY)
         probe->status = status;
     probe->rendered = status == OK;

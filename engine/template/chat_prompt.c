@@ -109,9 +109,9 @@ static void fill_variables(struct jinja *j, void *context, struct dict *variable
     dict_set_name(j, variables, "eos_token", value_text(text_literal(j, render->prompt->eos)));
 }
 
-enum status chat_prompt_render(const struct chat_prompt *prompt,
-                               const struct chat_prompt_input *input,
-                               struct chat_prompt_output *out, struct error *err)
+enum status chat_prompt_render_within(const struct chat_prompt *prompt,
+                                      const struct chat_prompt_input *input, uint64_t steps_max,
+                                      struct chat_prompt_output *out, struct error *err)
 {
     *out = (struct chat_prompt_output){0};
     struct chat_render render = {.prompt = prompt, .input = input, .param = "messages"};
@@ -122,6 +122,7 @@ enum status chat_prompt_render(const struct chat_prompt *prompt,
                        (input->tools_json ? strlen(input->tools_json) : 0) +
                        (input->variables_json ? strlen(input->variables_json) : 0),
         .now_unix_s = input->now_unix_s,
+        .steps_max = steps_max,
     };
     struct jinja_output output;
     bool fresh = err && err->status == OK;
@@ -135,6 +136,13 @@ enum status chat_prompt_render(const struct chat_prompt *prompt,
     out->untrusted = output.untrusted;
     out->n_untrusted = output.n_untrusted;
     return OK;
+}
+
+enum status chat_prompt_render(const struct chat_prompt *prompt,
+                               const struct chat_prompt_input *input,
+                               struct chat_prompt_output *out, struct error *err)
+{
+    return chat_prompt_render_within(prompt, input, 0, out, err);
 }
 
 void chat_prompt_output_release(struct chat_prompt_output *out)

@@ -22,6 +22,11 @@ struct chat_render {
 /* Rewrites the messages for what the template can take; see struct chat_prompt_info. */
 void chat_messages_adapt(struct jinja *j, struct chat_render *render, struct list *messages);
 
+/* chat_prompt_render with a step budget of its own (0: the usual one). */
+enum status chat_prompt_render_within(const struct chat_prompt *prompt,
+                                      const struct chat_prompt_input *input, uint64_t steps_max,
+                                      struct chat_prompt_output *out, struct error *err) MUST_CHECK;
+
 /* Fills prompt->info. Only ERR_MEMORY and the like fail; a template that refuses is an answer. */
 enum status chat_probe(struct chat_prompt *prompt, struct error *err);
 

@@ -92,7 +92,7 @@ enum status jinja_render(const struct jinja_template *code, const struct jinja_r
     if (!j)
         return error_set(err, ERR_MEMORY, "chat template: out of memory");
     *j = (struct jinja){.err = err,
-                        .steps_left = JINJA_STEPS_MAX,
+                        .steps_left = input->steps_max ? input->steps_max : JINJA_STEPS_MAX,
                         .code = code,
                         .out = out,
                         .now_unix_s = input->now_unix_s,

@@ -23,7 +23,7 @@ enum {
     JINJA_STEPS_MAX = 5000000,          // one per evaluation, one more per 256 bytes handled
     JINJA_MEMORY_BYTES_MAX = 64 << 20,  // arena of a render
     JINJA_RANGE_ITEMS_MAX = 100000,
-    JINJA_ARGUMENTS_MAX = 255,           // parameters of a macro, keyword arguments of a call
+    JINJA_ARGUMENTS_MAX = 255,    // parameters of a macro, keyword arguments of a call
     JINJA_NESTING_MAX = 64,       // blocks, brackets, chained unary operators
     JINJA_HEIGHT_MAX = 256,       // nodes from the root of a template to a leaf
     JINJA_CALL_DEPTH_MAX = 64,    // macros in macros, recursive loops
@@ -60,6 +60,7 @@ struct jinja_render_input {
     void *context;
     size_t input_bytes;  // what the output budget is reckoned from
     int64_t now_unix_s;  // for strftime_now(), UTC
+    uint64_t steps_max;  // 0: JINJA_STEPS_MAX
 };
 
 /* May run in several threads at once. Errors: ERR_INVALID when the template refuses or fails on the

@@ -1,8 +1,8 @@
-/* The tree walker: expressions and statements; see jinja_eval.h.
+/* Scopes and expressions of the tree walker; see jinja_eval.h. Statements are in jinja_exec.c.
  *
- * Expressions give values, statements write text to the innermost capture or to the output. Scopes
- * are short lists of bindings, searched outwards; then come the variables of the render, then the
- * globals. {% if %} opens no scope, loops open one a round, macros see the scope they stand in.
+ * Scopes are short lists of bindings, searched outwards; then come the variables of the render,
+ * then the globals. {% if %} opens no scope, loops open one a round, macros see the scope they
+ * stand in.
  *
  * Depth is bounded twice: calls (macros, recursive loops) by JINJA_CALL_DEPTH_MAX and evaluations
  * on the C stack by JINJA_EVAL_DEPTH_MAX, so frames here are kept small. */
@@ -13,14 +13,6 @@
 #include "engine/template/jinja_ops.h"
 #include "engine/template/jinja_text.h"
 
-/* Inlined into one switch, the handlers would make every level as large as the largest. */
-#define NOINLINE __attribute__((noinline))
-
-enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
-
-static struct value eval(struct jinja *j, const struct node *node);
-static enum flow exec(struct jinja *j, const struct node *node);
-
 void eval_enter(struct jinja *j)
 {
     if (++j->eval_depth > JINJA_EVAL_DEPTH_MAX)
@@ -30,7 +22,7 @@ void eval_enter(struct jinja *j)
 
 /* ---- scopes ---- */
 
-static void scope_bind(struct jinja *j, struct scope *scope, uint32_t name, struct value value)
+void scope_bind(struct jinja *j, struct scope *scope, uint32_t name, struct value value)
 {
     if (scope->n_bindings > 16)
         jinja_step(j, scope->n_bindings * sizeof(struct binding) / 4);
@@ -51,8 +43,7 @@ static void scope_bind(struct jinja *j, struct scope *scope, uint32_t name, stru
     scope->bindings[scope->n_bindings++] = (struct binding){name, value};
 }
 
-/* A new scope within the present one; returns the present one. */
-static struct scope *scope_enter(struct jinja *j, struct scope *parent, const struct node *body)
+struct scope *scope_enter(struct jinja *j, struct scope *parent, const struct node *body)
 {
     struct scope *outer = j->scope;
     j->scope = jinja_alloc(j, sizeof *j->scope);
@@ -62,7 +53,7 @@ static struct scope *scope_enter(struct jinja *j, struct scope *parent, const st
     return outer;
 }
 
-static struct value lookup(struct jinja *j, uint32_t name)
+struct value scope_lookup(struct jinja *j, uint32_t name)
 {
     const struct text *text = j->code->names[name];
     for (const struct scope *scope = j->scope; scope; scope = scope->parent) {
@@ -83,57 +74,6 @@ static struct value lookup(struct jinja *j, uint32_t name)
         return j->code->globals[name];
 undefined:
     return (struct value){.kind = VALUE_UNDEFINED, .detail = UNDEFINED_NAME, .text = text};
-}
-
-/* ---- output ---- */
-
-static void output_span(struct jinja *j, size_t first, size_t last)
-{
-    struct jinja_output *out = j->out;
-    if (out->n_untrusted && out->untrusted[out->n_untrusted - 1].last == first) {
-        out->untrusted[out->n_untrusted - 1].last = last;
-        return;
-    }
-    if (out->n_untrusted == out->untrusted_capacity) {
-        size_t capacity = out->untrusted_capacity ? out->untrusted_capacity * 2 : 32;
-        struct text_span *spans = mem_realloc_array(out->untrusted, capacity, sizeof *spans);
-        if (!spans)
-            jinja_fail(j, ERR_MEMORY, "out of memory");
-        out->untrusted = spans;
-        out->untrusted_capacity = capacity;
-    }
-    out->untrusted[out->n_untrusted++] = (struct text_span){first, last};
-}
-
-static void output_text(struct jinja *j, const struct text *text)
-{
-    if (j->capture) {
-        builder_text(j->capture, text);
-        return;
-    }
-    jinja_step(j, text->n_bytes);
-    size_t base = j->out->text.n_bytes;
-    if (text->n_bytes > j->out->text.bytes_max - base)
-        jinja_fail(j, ERR_LIMIT, "writes more than %zu bytes for this input",
-                   j->out->text.bytes_max);
-    if (!buf_append(&j->out->text, text->bytes, text->n_bytes))
-        jinja_fail(j, ERR_MEMORY, "out of memory");
-    struct text_run run = TEXT_RUN_START;
-    while (text_next_run(text, &run)) {
-        if (run.untrusted)
-            output_span(j, base + run.first, base + run.last);
-    }
-}
-
-/* Runs a body and returns what it writes. A break or continue leaves the capture and goes on. */
-static const struct text *capture(struct jinja *j, const struct node *body, enum flow *flow)
-{
-    struct text_builder builder, *outer = j->capture;
-    builder_init(&builder, j);
-    j->capture = &builder;
-    *flow = exec(j, body);
-    j->capture = outer;
-    return builder_finish(&builder);
 }
 
 /* ---- calls ---- */
@@ -173,25 +113,25 @@ static void spread_star_star(struct jinja *j, struct value v, struct call_args *
 
 /* The arguments in the arena, since generators keep them. `caller` (MISSING: none) is passed on by
  * a call block, behind the keywords that are written out and before **more. */
-static const struct call_args *eval_args_with(struct jinja *j, const struct node_call *call,
-                                              struct value caller)
+const struct call_args *eval_args_with(struct jinja *j, const struct node_call *call,
+                                       struct value caller)
 {
     struct call_args *args = jinja_alloc(j, sizeof *args);
     struct list *positional = list_create(j, call->n_positional);
     for (size_t i = 0; i < call->n_positional; i++)
-        list_append(j, positional, eval(j, call->positional[i]));
+        list_append(j, positional, eval_node(j, call->positional[i]));
     args->keywords = jinja_alloc_array(j, call->n_keywords + 1, sizeof *args->keywords);
     if (call->star)
-        spread_star(j, eval(j, call->star), positional);
+        spread_star(j, eval_node(j, call->star), positional);
     for (size_t i = 0; i < call->n_keywords; i++)
         args->keywords[i] =
-            (struct keyword_arg){call->keywords[i].name, eval(j, call->keywords[i].value)};
+            (struct keyword_arg){call->keywords[i].name, eval_node(j, call->keywords[i].value)};
     args->n_keywords = call->n_keywords;
     if (caller.kind != VALUE_MISSING)
         args->keywords[args->n_keywords++] =
             (struct keyword_arg){j->code->names[NAME_CALLER], caller};
     if (call->star_star)
-        spread_star_star(j, eval(j, call->star_star), args);
+        spread_star_star(j, eval_node(j, call->star_star), args);
     args->positional = positional->items;
     args->n_positional = positional->n_items;
     return args;
@@ -205,101 +145,10 @@ static const struct call_args *eval_args(struct jinja *j, const struct node_call
 
 static NOINLINE struct value eval_call(struct jinja *j, const struct node *node)
 {
-    struct value callee = eval(j, node->a);
+    struct value callee = eval_node(j, node->a);
     const struct call_args *args = eval_args(j, node->call);
     j->line = node->line;
     return call_value(j, callee, args);
-}
-
-static const struct keyword_arg *find_keyword(const struct call_args *args, const struct text *name)
-{
-    for (size_t i = 0; i < args->n_keywords; i++) {
-        if (text_same(args->keywords[i].name, name))
-            return &args->keywords[i];
-    }
-    return NULL;
-}
-
-/* Keyword arguments that are neither parameters nor the caller. */
-static void bind_macro_kwargs(struct jinja *j, const struct node *node,
-                              const struct call_args *args)
-{
-    struct dict *rest = dict_create(j, 4);
-    for (size_t k = 0; k < args->n_keywords; k++) {
-        const struct text *name = args->keywords[k].name;
-        bool taken = node->uses_caller && text_equals(name, "caller");
-        for (size_t i = 0; i < node->n_parameters; i++) {
-            if (text_same(name, j->code->names[node->parameters[i].name]))
-                taken = taken || i >= args->n_positional;
-        }
-        if (taken)
-            continue;
-        if (!node->uses_kwargs)
-            jinja_fail(j, ERR_INVALID, "macro takes no keyword argument '%.*s'", (int)name->n_bytes,
-                       name->bytes);
-        dict_set(j, rest, value_text(name), args->keywords[k].value);
-    }
-    if (node->uses_kwargs)
-        scope_bind(j, j->scope, NAME_KWARGS, value_dict(rest));
-}
-
-static void bind_macro_args(struct jinja *j, const struct node *node, const struct call_args *args)
-{
-    bool has_caller = false;
-    jinja_step(j, node->n_parameters * args->n_keywords * 32);
-    for (size_t i = 0; i < node->n_parameters; i++) {
-        uint32_t name = node->parameters[i].name;
-        struct value value = value_missing();
-        const struct keyword_arg *keyword;
-        if (i < args->n_positional)
-            value = args->positional[i];
-        else if ((keyword = find_keyword(args, j->code->names[name])))
-            value = keyword->value;
-        has_caller = has_caller || name == NAME_CALLER;
-        scope_bind(j, j->scope, name, value);
-    }
-    if (node->uses_caller && !has_caller) {
-        const struct keyword_arg *keyword = find_keyword(args, j->code->names[NAME_CALLER]);
-        scope_bind(j, j->scope, NAME_CALLER,
-                   keyword ? keyword->value : value_undefined_hint("no caller defined"));
-    }
-    bind_macro_kwargs(j, node, args);
-    if (node->uses_varargs) {
-        struct list *rest = list_create(j, 2);
-        for (size_t i = node->n_parameters; i < args->n_positional; i++)
-            list_append(j, rest, args->positional[i]);
-        scope_bind(j, j->scope, NAME_VARARGS, value_tuple(rest));
-    } else if (args->n_positional > node->n_parameters) {
-        jinja_fail(j, ERR_INVALID, "macro takes not more than %zu arguments", node->n_parameters);
-    }
-    for (size_t i = 0; i < node->n_parameters; i++) {
-        const struct node_parameter *parameter = &node->parameters[i];
-        bool given =
-            i < args->n_positional || find_keyword(args, j->code->names[parameter->name]) != NULL;
-        if (given)
-            continue;
-        scope_bind(j, j->scope, parameter->name,
-                   parameter->default_value ? eval(j, parameter->default_value)
-                                            : value_undefined_hint("a parameter was not provided"));
-    }
-}
-
-static void call_enter(struct jinja *j)
-{
-    if (++j->call_depth > JINJA_CALL_DEPTH_MAX)
-        jinja_fail(j, ERR_LIMIT, "more than %d calls within each other", JINJA_CALL_DEPTH_MAX);
-}
-
-struct value eval_macro(struct jinja *j, const struct macro *macro, const struct call_args *args)
-{
-    call_enter(j);
-    struct scope *outer = scope_enter(j, macro->scope, macro->node->body);
-    bind_macro_args(j, macro->node, args);
-    enum flow flow;
-    const struct text *text = capture(j, macro->node->body, &flow);
-    j->scope = outer;
-    j->call_depth--;
-    return value_text(text);
 }
 
 /* ---- expressions ---- */
@@ -308,7 +157,7 @@ static NOINLINE struct value eval_items(struct jinja *j, const struct node *node
 {
     struct list *list = list_create(j, node->n_items);
     for (size_t i = 0; i < node->n_items; i++)
-        list_append(j, list, eval(j, node->items[i]));
+        list_append(j, list, eval_node(j, node->items[i]));
     return node->kind == EXPR_TUPLE ? value_tuple(list) : value_list(list);
 }
 
@@ -316,8 +165,8 @@ static NOINLINE struct value eval_dict(struct jinja *j, const struct node *node)
 {
     struct dict *dict = dict_create(j, node->n_items / 2);
     for (size_t i = 0; i < node->n_items; i += 2) {
-        struct value key = eval(j, node->items[i]);
-        struct value item = eval(j, node->items[i + 1]);
+        struct value key = eval_node(j, node->items[i]);
+        struct value item = eval_node(j, node->items[i + 1]);
         j->line = node->line;
         dict_set(j, dict, key, item);
     }
@@ -328,7 +177,7 @@ static NOINLINE struct value eval_junction(struct jinja *j, const struct node *n
 {
     struct value v = value_none();
     for (size_t i = 0; i < node->n_items; i++) {
-        v = eval(j, node->items[i]);
+        v = eval_node(j, node->items[i]);
         if (i + 1 < node->n_items && value_truth(j, v) == (node->kind == EXPR_OR))
             break;
     }
@@ -361,9 +210,9 @@ static bool compare(struct jinja *j, enum compare_op op, struct value a, struct 
 
 static NOINLINE struct value eval_compare(struct jinja *j, const struct node *node)
 {
-    struct value left = eval(j, node->a);
+    struct value left = eval_node(j, node->a);
     for (size_t i = 0; i < node->n_items; i++) {
-        struct value right = eval(j, node->items[i]);
+        struct value right = eval_node(j, node->items[i]);
         j->line = node->line;
         if (!compare(j, node->ops[i], left, right))
             return value_bool(false);
@@ -379,9 +228,9 @@ static NOINLINE struct value eval_binary(struct jinja *j, const struct node *nod
         [TOKEN_DIV] = ARITH_DIV,           [TOKEN_MOD] = ARITH_MOD, [TOKEN_POW] = ARITH_POW,
         [TOKEN_FLOORDIV] = ARITH_FLOORDIV,
     };
-    struct value left = eval(j, node->a);
+    struct value left = eval_node(j, node->a);
     for (size_t i = 0; i < node->n_items; i++) {
-        struct value right = eval(j, node->items[i]);
+        struct value right = eval_node(j, node->items[i]);
         j->line = node->line;
         left = value_binary(j, ops[node->ops[i]], left, right);
     }
@@ -390,15 +239,15 @@ static NOINLINE struct value eval_binary(struct jinja *j, const struct node *nod
 
 static NOINLINE struct value eval_concat(struct jinja *j, const struct node *node)
 {
-    const struct text *left = format_str(j, eval(j, node->items[0]));
+    const struct text *left = format_str(j, eval_node(j, node->items[0]));
     for (size_t i = 1; i < node->n_items; i++)
-        left = text_concat(j, left, format_str(j, eval(j, node->items[i])));
+        left = text_concat(j, left, format_str(j, eval_node(j, node->items[i])));
     return value_text(text_with_markup(j, left, false));
 }
 
 static NOINLINE struct value eval_sign(struct jinja *j, const struct node *node)
 {
-    struct value v = eval(j, node->a);
+    struct value v = eval_node(j, node->a);
     j->line = node->line;
     if (value_is_undefined(v))
         value_fail_undefined(j, v);
@@ -414,24 +263,23 @@ static NOINLINE struct value eval_sign(struct jinja *j, const struct node *node)
 
 static NOINLINE struct value eval_slice(struct jinja *j, const struct node *node)
 {
-    struct value object = eval(j, node->a);
-    struct value start = node->b ? eval(j, node->b) : value_missing();
-    struct value stop = node->c ? eval(j, node->c) : value_missing();
-    struct value step = node->d ? eval(j, node->d) : value_missing();
+    struct value object = eval_node(j, node->a);
+    struct value start = node->b ? eval_node(j, node->b) : value_missing();
+    struct value stop = node->c ? eval_node(j, node->c) : value_missing();
+    struct value step = node->d ? eval_node(j, node->d) : value_missing();
     j->line = node->line;
     return value_slice(j, object, start, stop, step);
 }
 
-/* `block` is the text of the block for a filter chain without an input of its own. */
-static struct value eval_filter(struct jinja *j, const struct node *node, const struct text *block)
+struct value eval_filter_chain(struct jinja *j, const struct node *node, const struct text *block)
 {
     struct value input;
     if (!node->a)
         input = value_text(block ? block : &text_empty);
     else if (node->a->kind == EXPR_FILTER)
-        input = eval_filter(j, node->a, block);
+        input = eval_filter_chain(j, node->a, block);
     else
-        input = eval(j, node->a);
+        input = eval_node(j, node->a);
     const struct call_args *args = eval_args(j, node->call);
     j->line = node->line;
     return filter_apply(j, node->filter, input, args);
@@ -439,7 +287,7 @@ static struct value eval_filter(struct jinja *j, const struct node *node, const 
 
 static NOINLINE struct value eval_test(struct jinja *j, const struct node *node)
 {
-    struct value input = eval(j, node->a);
+    struct value input = eval_node(j, node->a);
     const struct call_args *args = eval_args(j, node->call);
     j->line = node->line;
     return value_bool(test_apply(j, node->test, input, args));
@@ -447,22 +295,22 @@ static NOINLINE struct value eval_test(struct jinja *j, const struct node *node)
 
 static NOINLINE struct value eval_if(struct jinja *j, const struct node *node)
 {
-    if (value_truth(j, eval(j, node->b)))
-        return eval(j, node->a);
+    if (value_truth(j, eval_node(j, node->b)))
+        return eval_node(j, node->a);
     if (node->c)
-        return eval(j, node->c);
+        return eval_node(j, node->c);
     return value_undefined_hint("the inline if-expression evaluated to false and no else section "
                                 "was defined");
 }
 
 static NOINLINE struct value eval_access(struct jinja *j, const struct node *node)
 {
-    struct value object = eval(j, node->a);
+    struct value object = eval_node(j, node->a);
     if (node->kind == EXPR_ATTRIBUTE) {
         j->line = node->line;
         return value_attribute(j, object, node->value.text);
     }
-    struct value index = eval(j, node->b);
+    struct value index = eval_node(j, node->b);
     j->line = node->line;
     return value_item(j, object, index);
 }
@@ -473,7 +321,7 @@ static struct value eval_kind(struct jinja *j, const struct node *node)
     case EXPR_CONST:
         return node->value;
     case EXPR_NAME:
-        return lookup(j, node->name);
+        return scope_lookup(j, node->name);
     case EXPR_TUPLE:
     case EXPR_LIST:
         return eval_items(j, node);
@@ -485,7 +333,7 @@ static struct value eval_kind(struct jinja *j, const struct node *node)
     case EXPR_AND:
         return eval_junction(j, node);
     case EXPR_NOT:
-        return value_bool(!value_truth(j, eval(j, node->a)));
+        return value_bool(!value_truth(j, eval_node(j, node->a)));
     case EXPR_NEGATE:
     case EXPR_PLUS:
         return eval_sign(j, node);
@@ -503,7 +351,7 @@ static struct value eval_kind(struct jinja *j, const struct node *node)
     case EXPR_CALL:
         return eval_call(j, node);
     case EXPR_FILTER:
-        return eval_filter(j, node, NULL);
+        return eval_filter_chain(j, node, NULL);
     case EXPR_TEST:
         return eval_test(j, node);
     default:
@@ -513,265 +361,11 @@ static struct value eval_kind(struct jinja *j, const struct node *node)
     }
 }
 
-static struct value eval(struct jinja *j, const struct node *node)
+struct value eval_node(struct jinja *j, const struct node *node)
 {
     jinja_step(j, 0);
     eval_enter(j);
     struct value v = eval_kind(j, node);
     eval_leave(j);
     return v;
-}
-
-/* ---- statements ---- */
-
-static void assign(struct jinja *j, struct scope *scope, const struct node *target,
-                   struct value value)
-{
-    if (target->kind == EXPR_NAME) {
-        scope_bind(j, scope, target->name, value);
-        return;
-    }
-    j->line = target->line;
-    if (target->kind == EXPR_NSREF) {
-        struct value space = lookup(j, target->name);
-        const struct text *name = target->value.text;
-        if (space.kind != VALUE_NAMESPACE)
-            jinja_fail(j, ERR_INVALID, "cannot assign attribute on non-namespace object");
-        if (name->n_bytes && name->bytes[0] == '_')
-            jinja_fail(j, ERR_INVALID, "a namespace cannot hold the name '%.*s'",
-                       (int)name->n_bytes, name->bytes);
-        dict_set(j, space.dict, value_text(name), value);
-        return;
-    }
-    struct list *items = iter_collect(j, value);
-    if (items->n_items != target->n_items)
-        jinja_fail(j, ERR_INVALID, "cannot unpack %u values into %zu names", items->n_items,
-                   target->n_items);
-    for (size_t i = 0; i < target->n_items; i++)
-        assign(j, scope, target->items[i], items->items[i]);
-}
-
-/* jinja2 checks the namespaces of all targets before it evaluates the value. */
-static void check_namespaces(struct jinja *j, const struct node *target)
-{
-    if (target->kind == EXPR_NSREF && lookup(j, target->name).kind != VALUE_NAMESPACE) {
-        j->line = target->line;
-        jinja_fail(j, ERR_INVALID, "cannot assign attribute on non-namespace object");
-    }
-    for (size_t i = 0; i < target->n_items; i++)
-        check_namespaces(j, target->items[i]);
-}
-
-bool eval_loop_test(struct jinja *j, struct loop *loop, struct value item)
-{
-    struct scope *outer = j->scope;
-    struct scope scope = {.parent = loop->scope};
-    j->scope = &scope;
-    assign(j, &scope, loop->target, item);
-    bool passes = value_truth(j, eval(j, loop->test));
-    j->scope = outer;
-    return passes;
-}
-
-static NOINLINE enum flow exec_body(struct jinja *j, const struct node *body)
-{
-    for (size_t i = 0; i < body->n_items; i++) {
-        enum flow flow = exec(j, body->items[i]);
-        if (flow != FLOW_NEXT)
-            return flow;
-    }
-    return FLOW_NEXT;
-}
-
-static enum flow exec_round(struct jinja *j, const struct node *node, struct value loop,
-                            struct value item)
-{
-    j->scope->n_bindings = 0;
-    for (size_t i = 0; i < node->body->n_unset; i++)
-        scope_bind(j, j->scope, node->body->unset[i], value_missing());
-    scope_bind(j, j->scope, NAME_LOOP, loop);
-    assign(j, j->scope, node->a, item);
-    return exec(j, node->body);
-}
-
-static enum flow exec_loop(struct jinja *j, const struct node *node, struct value items,
-                           uint32_t depth0)
-{
-    struct loop *loop = jinja_alloc(j, sizeof *loop);
-    *loop = (struct loop){.iter = iter_of(j, items),
-                          .source = items,
-                          .index0 = -1,
-                          .n_items = -1,
-                          .test = node->c,
-                          .target = node->a,
-                          .scope = j->scope,
-                          .depth0 = depth0,
-                          .recursive = node->recursive ? node : NULL};
-    if (node->c)
-        loop->source = value_missing();
-    struct value item, self = {.kind = VALUE_LOOP, .loop = loop};
-    struct scope *outer = scope_enter(j, j->scope, node->body);
-    bool completed = false;
-    enum flow flow = FLOW_NEXT;
-    while (flow != FLOW_BREAK && loop_next(j, loop, &item)) {
-        if (node->keeps_scope) {
-            j->scope = outer;
-            scope_enter(j, outer, node->body);
-        }
-        flow = exec_round(j, node, self, item);
-        completed = completed || flow == FLOW_NEXT;
-    }
-    j->scope = outer;
-    if (completed || !node->other)
-        return FLOW_NEXT;
-    /* jinja2 notes at the end of the body that there was a round, so the else part also runs when
-     * every round was broken off or continued. */
-    scope_enter(j, outer, node->other);
-    flow = exec(j, node->other);
-    j->scope = outer;
-    return flow;
-}
-
-static NOINLINE enum flow exec_for(struct jinja *j, const struct node *node)
-{
-    struct value items = eval(j, node->b);
-    j->line = node->line;
-    return exec_loop(j, node, items, 0);
-}
-
-struct value eval_recursive_loop(struct jinja *j, const struct loop *loop, struct value items)
-{
-    call_enter(j);
-    struct text_builder builder, *outer = j->capture;
-    struct scope *scope = j->scope;
-    builder_init(&builder, j);
-    j->capture = &builder;
-    j->scope = loop->scope;
-    exec_loop(j, loop->recursive, items, loop->depth0 + 1);
-    j->scope = scope;
-    j->capture = outer;
-    j->call_depth--;
-    return value_text(builder_finish(&builder));
-}
-
-static NOINLINE enum flow exec_if(struct jinja *j, const struct node *node)
-{
-    for (size_t i = 0; i < node->n_items; i += 2) {
-        if (value_truth(j, eval(j, node->items[i])))
-            return exec(j, node->items[i + 1]);
-    }
-    return node->c ? exec(j, node->c) : FLOW_NEXT;
-}
-
-static NOINLINE enum flow exec_output(struct jinja *j, const struct node *node)
-{
-    for (size_t i = 0; i < node->n_items; i++) {
-        const struct node *item = node->items[i];
-        struct value v = eval(j, item);
-        j->line = item->line;
-        output_text(j, v.kind == VALUE_TEXT ? v.text : format_str(j, v));
-    }
-    return FLOW_NEXT;
-}
-
-static NOINLINE enum flow exec_capture(struct jinja *j, const struct node *node)
-{
-    enum flow flow;
-    struct scope *outer = scope_enter(j, j->scope, node->body);
-    const struct text *text = capture(j, node->body, &flow);
-    struct value v = value_text(text);
-    if (flow == FLOW_NEXT && node->b)
-        v = eval_filter(j, node->b, text);
-    j->scope = outer;
-    if (flow != FLOW_NEXT)
-        return flow;
-    if (node->kind == STMT_SET_BLOCK)
-        assign(j, j->scope, node->a, v);
-    else
-        output_text(j, format_str(j, v));
-    return FLOW_NEXT;
-}
-
-static struct value make_macro(struct jinja *j, const struct node *node)
-{
-    struct macro *macro = jinja_alloc(j, sizeof *macro);
-    *macro = (struct macro){node, j->scope};
-    return (struct value){.kind = VALUE_MACRO, .macro = macro};
-}
-
-static NOINLINE enum flow exec_call(struct jinja *j, const struct node *node)
-{
-    struct value callee = eval(j, node->a->a);
-    const struct call_args *args = eval_args_with(j, node->a->call, make_macro(j, node));
-    j->line = node->line;
-    output_text(j, format_str(j, call_value(j, callee, args)));
-    return FLOW_NEXT;
-}
-
-static NOINLINE enum flow exec_with(struct jinja *j, const struct node *node)
-{
-    struct scope *outer = scope_enter(j, j->scope, node->body);
-    struct scope *inner = j->scope;
-    for (size_t i = 0; i < node->n_items; i += 2) {
-        j->scope = outer;
-        struct value v = eval(j, node->items[i + 1]);
-        assign(j, inner, node->items[i], v);
-    }
-    j->scope = inner;
-    enum flow flow = exec(j, node->body);
-    j->scope = outer;
-    return flow;
-}
-
-static enum flow exec_kind(struct jinja *j, const struct node *node)
-{
-    struct scope *outer;
-    switch (node->kind) {
-    case STMT_BODY:
-        return exec_body(j, node);
-    case STMT_OUTPUT:
-        return exec_output(j, node);
-    case STMT_IF:
-        return exec_if(j, node);
-    case STMT_FOR:
-        return exec_for(j, node);
-    case STMT_SET:
-        check_namespaces(j, node->a);
-        assign(j, j->scope, node->a, eval(j, node->b));
-        return FLOW_NEXT;
-    case STMT_SET_BLOCK:
-    case STMT_FILTER:
-        return exec_capture(j, node);
-    case STMT_MACRO:
-        scope_bind(j, j->scope, node->name, make_macro(j, node));
-        return FLOW_NEXT;
-    case STMT_CALL:
-        return exec_call(j, node);
-    case STMT_WITH:
-        return exec_with(j, node);
-    case STMT_SCOPE:
-        outer = scope_enter(j, j->scope, node->body);
-        exec(j, node->body);
-        j->scope = outer;
-        return FLOW_NEXT;
-    case STMT_BREAK:
-        return FLOW_BREAK;
-    default:
-        return FLOW_CONTINUE;
-    }
-}
-
-static enum flow exec(struct jinja *j, const struct node *node)
-{
-    jinja_step(j, 0);
-    eval_enter(j);
-    enum flow flow = exec_kind(j, node);
-    eval_leave(j);
-    return flow;
-}
-
-void eval_template(struct jinja *j)
-{
-    scope_enter(j, NULL, j->code->root);
-    exec(j, j->code->root);
 }

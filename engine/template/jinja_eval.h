@@ -23,6 +23,23 @@ static inline void eval_leave(struct jinja *j)
     j->eval_depth--;
 }
 
+/* Inlined into one switch, the handlers of a tree walker would make every level of the C stack as
+ * large as the largest of them. */
+#define NOINLINE __attribute__((noinline))
+
+void scope_bind(struct jinja *j, struct scope *scope, uint32_t name, struct value value);
+/* A new scope within `parent`, with the names that `body` leaves unset; returns the one before. */
+struct scope *scope_enter(struct jinja *j, struct scope *parent, const struct node *body);
+struct value scope_lookup(struct jinja *j, uint32_t name);
+
+struct value eval_node(struct jinja *j, const struct node *node);
+/* The arguments in the arena, since generators keep them. `caller` (MISSING: none) is passed on by
+ * a call block, behind the keywords that are written out and before **more. */
+const struct call_args *eval_args_with(struct jinja *j, const struct node_call *call,
+                                       struct value caller);
+/* `block` is the text of the block for a filter chain without an input of its own. */
+struct value eval_filter_chain(struct jinja *j, const struct node *node, const struct text *block);
+
 void eval_template(struct jinja *j);
 /* The filter of {% for ... if test %} on one item. */
 bool eval_loop_test(struct jinja *j, struct loop *loop, struct value item);

@@ -333,7 +333,7 @@ enum { DIGITS = BIT(CHAR_DECIMAL) | BIT(CHAR_DIGIT), NUMBERS = DIGITS | BIT(CHAR
     TEXT_METHOD(name)                                                                              \
     {                                                                                              \
         (void)args;                                                                                \
-        jinja_step(j, (size_t)self.text->n_bytes * JINJA_WALK_COST);                               \
+        jinja_step(j, (size_t)self.text->n_bytes *JINJA_WALK_COST);                                \
         return value_bool(result);                                                                 \
     }
 TEXT_TEST(isalpha, text_is_of(self.text, BIT(CHAR_ALPHA)))

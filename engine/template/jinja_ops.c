@@ -107,7 +107,7 @@ static struct value own_item(struct jinja *j, struct value object, struct value 
 {
     int64_t at, length;
     if (object.kind == VALUE_DICT) {
-        struct value *found = value_is_hashable(index) ? dict_find(j, object.dict, index) : NULL;
+        struct value *found = value_is_hashable(j, index) ? dict_find(j, object.dict, index) : NULL;
         return found ? *found : value_missing();
     }
     bool indexable = value_is_sequence_of_items(object) || object.kind == VALUE_TEXT ||

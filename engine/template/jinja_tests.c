@@ -43,8 +43,21 @@ SIMPLE_TEST(escaped, v.kind == VALUE_TEXT && v.text->markup)
 SIMPLE_TEST(sequence, v.kind == VALUE_TEXT || value_is_sequence_of_items(v) ||
                           v.kind == VALUE_DICT || v.kind == VALUE_RANGE ||
                           v.kind == VALUE_UNDEFINED)
-SIMPLE_TEST(lower, text_is_lower(format_str(j, v)))
-SIMPLE_TEST(upper, text_is_upper(format_str(j, v)))
+
+TEST(lower)
+{
+    (void)args;
+    const struct text *text = format_str(j, v);
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
+    return text_is_lower(text);
+}
+TEST(upper)
+{
+    (void)args;
+    const struct text *text = format_str(j, v);
+    jinja_step(j, (size_t)text->n_bytes * JINJA_WALK_COST);
+    return text_is_upper(text);
+}
 
 /* v % by == 0 in Python's sense; strings format, so they are an error or unequal. */
 static int64_t remainder_of(struct jinja *j, struct value v, struct value by)

@@ -53,7 +53,7 @@ void jinja_step(struct jinja *j, size_t n)
 {
     uint64_t cost = 1 + n / 256;
     if (cost > j->steps_left)
-        jinja_fail(j, ERR_LIMIT, "takes more than %d steps", JINJA_STEPS_MAX);
+        jinja_fail(j, ERR_LIMIT, "takes more steps than the limit of %d", JINJA_STEPS_MAX);
     j->steps_left -= cost;
 }
 
@@ -121,22 +121,23 @@ static uint64_t hash_real(uint64_t h, double f)
     return mix(h, bits);
 }
 
-static bool hashable_at(struct value v, int depth)
+static bool hashable_at(struct jinja *j, struct value v, int depth)
 {
     if (v.kind == VALUE_LIST || v.kind == VALUE_DICT || v.kind == VALUE_VIEW)
         return false;
     if (v.kind != VALUE_TUPLE)
         return true;
     for (size_t i = 0; i < v.list->n_items; i++) {
-        if (depth > VALUE_DEPTH_MAX || !hashable_at(v.list->items[i], depth + 1))
+        jinja_step(j, 0);
+        if (depth > VALUE_DEPTH_MAX || !hashable_at(j, v.list->items[i], depth + 1))
             return false;
     }
     return true;
 }
 
-bool value_is_hashable(struct value v)
+bool value_is_hashable(struct jinja *j, struct value v)
 {
-    return hashable_at(v, 0);
+    return hashable_at(j, v, 0);
 }
 
 static uint64_t hash_of(struct jinja *j, struct value v, int depth)
@@ -158,7 +159,7 @@ static uint64_t hash_of(struct jinja *j, struct value v, int depth)
     case VALUE_TUPLE:
         if (depth > 2)
             return h;
-        for (size_t i = 0; i < v.list->n_items; i++)
+        for (size_t i = 0; i < v.list->n_items && i < 64; i++)
             h = mix(h, hash_of(j, v.list->items[i], depth + 1));
         return h;
     default:
@@ -171,7 +172,7 @@ static void check_hashable(struct jinja *j, struct value key)
 {
     if (key.kind == VALUE_TEXT && key.text->n_bytes > 256)
         jinja_step(j, key.text->n_bytes);
-    if (!value_is_hashable(key))
+    if (!value_is_hashable(j, key))
         jinja_fail(j, ERR_INVALID, "unhashable type: '%s'", value_type_name(key));
 }
 

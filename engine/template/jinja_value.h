@@ -251,7 +251,7 @@ struct value *dict_find_name(struct jinja *j, const struct dict *dict, const cha
 
 const char *value_type_name(struct value v);
 bool value_truth(struct jinja *j, struct value v);
-bool value_is_hashable(struct value v);
+bool value_is_hashable(struct jinja *j, struct value v);
 bool value_equal(struct jinja *j, struct value a, struct value b);
 /* -1, 0, 1, or 2 when unordered (NaN); fails for types that Python does not order. `op` is for the
  * message. */

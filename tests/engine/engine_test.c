@@ -250,36 +250,48 @@ static void same_request_same_bytes(void **state)
     assert_true(hits > 0);
 }
 
-/* Two jobs that both start, and that the pool cannot hold to their end. */
+static size_t blocks_worst(const struct job_request *r, size_t n_prompt)
+{
+    size_t shared = r->n_choices > 1 ? n_prompt / 32 : 0;
+    return shared + r->n_choices * ((n_prompt + r->max_tokens + 30) / 32 - shared);
+}
+
+/* A queue of jobs in a pool that holds just the larger kind to its end: admission fills it, growth
+ * overfills it. Whether it does depends on arrival times too, so there are several attempts. */
 static void preemption_changes_nothing(void **state)
 {
     (void)state;
     static struct answer want[2], got;
     struct job_request r[2] = {requests[0], requests[1]};
-    struct engine_metrics m;
+    struct engine *engine = open_engine((struct engine_options){.threads = 2});
+    size_t n_blocks = 0;
     for (size_t i = 0; i < 2; i++) {
         r[i].max_tokens = 240;
         r[i].ignore_eos = true;
         r[i].n_stops = 0;
         r[i].n_choices = 1 + i;
+        ask(engine, &r[i], &want[i]);
+        size_t worst = blocks_worst(&r[i], want[i].prompt_tokens);
+        n_blocks = worst > n_blocks ? worst : n_blocks;
     }
+    size_t block_bytes = engine_info(engine)->kv_bytes / engine_info(engine)->kv_blocks;
+    engine_close(engine);
     for (int prefix_cache = 0; prefix_cache < 2; prefix_cache++) {
-        struct engine *engine = open_engine((struct engine_options){.threads = 2});
-        for (size_t i = 0; i < 2; i++)
-            ask(engine, &r[i], &want[i]);
-        size_t n_blocks = (want[1].prompt_tokens + 240) / 32 * 2 + 2;  // the larger one alone fits
-        size_t block_bytes = engine_info(engine)->kv_bytes / engine_info(engine)->kv_blocks;
-        engine_close(engine);
-        engine = open_engine((struct engine_options){.threads = 2,
-                                                     .prefill_chunk = 24,
-                                                     .kv_bytes = n_blocks * block_bytes,
-                                                     .no_prefix_cache = prefix_cache == 0});
-        struct job *jobs[2] = {submit(engine, &r[0]), submit(engine, &r[1])};
-        for (size_t i = 0; i < 2; i++) {
-            finish(jobs[i], &got);
-            assert_true(same_answer(&want[i], &got));
+        struct engine_metrics m = {0};
+        engine = open_engine((struct engine_options){
+            .threads = 2, .prefill_chunk = 24, .kv_bytes = n_blocks * block_bytes,
+            .no_prefix_cache = prefix_cache == 0});
+        for (int attempt = 0; attempt < 20 && m.preemptions == 0; attempt++) {
+            struct job *jobs[8];
+            for (size_t i = 0; i < 8; i++)
+                jobs[i] = submit(engine, &r[i % 2]);
+            for (size_t i = 0; i < 8; i++) {
+                finish(jobs[i], &got);
+                if (!same_answer(&want[i % 2], &got))
+                    fail_msg("job %zu: another answer (%s)", i, got.error.text);
+            }
+            engine_metrics(engine, &m);
         }
-        engine_metrics(engine, &m);
         assert_true(m.preemptions > 0);
         check_nothing_is_held(engine);
         engine_close(engine);
@@ -477,15 +489,19 @@ static void the_queue_is_bounded(void **state)
     r.messages_json = messages[0];
     r.max_tokens = 400;
     r.ignore_eos = true;
-    struct job *jobs[64];
+    static struct job *jobs[500];
     size_t n_jobs = 0;
     enum status status = OK;
     struct error err = {0};
-    while (n_jobs < 64 && status == OK)
+    struct engine_metrics m;
+    while (n_jobs < 500 && status == OK) {
         if ((status = engine_submit(engine, &r, &jobs[n_jobs], &err)) == OK)
             n_jobs++;
+        engine_metrics(engine, &m);
+        assert_true(m.jobs_waiting <= 3);
+    }
     assert_int_equal(status, ERR_BUSY);
-    assert_true(n_jobs >= 3 && n_jobs <= 10);
+    assert_true(n_jobs >= 3);
     for (size_t i = 0; i < n_jobs; i++)
         job_release(jobs[i]);
     check_nothing_is_held(engine);

@@ -84,8 +84,8 @@ async function* readText(body) {
 }
 
 /**
- * Streams one answer. Yields {text}, then {finish, usage}. `sampling` holds request parameters, {} =
- * the server's defaults. Aborting `signal` ends the work at the server too and throws AbortError;
+ * Streams one answer. Yields {text}, then {finish, usage}. `sampling` holds request parameters,
+ * {} = the server's defaults. Aborting `signal` ends the work at the server too and throws AbortError;
  * else throws ApiError.
  */
 export async function* streamChat(messages, sampling, signal) {

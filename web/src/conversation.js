@@ -1,8 +1,8 @@
 // One conversation on the page: its messages, the answer that is being streamed, stop, regenerate,
 // and errors shown in place with a way to try again.
 //
-// A chat is {id, title, updated, messages}; a message {role, content} and, on answers, what became of
-// it: `open` (still streaming; after a reload: never finished), `stopped`, `cut`, `error`, `rate`.
+// A chat is {id, title, updated, messages}; a message {role, content} and, on answers, what became
+// of it: `open` (still streaming; after a reload: never finished), `stopped`, `cut`, `error`, `rate`.
 import { $, copyButton, h } from "./dom.js";
 import { ApiError, streamChat } from "./api.js";
 import { markdownView } from "./markdown.js";
@@ -50,7 +50,8 @@ export function makeConversation(hooks) {
     list.replaceChildren(...chat.messages.map(drawMessage));
     if (!chat.messages.length) {
       list.append(h("div", { class: "empty" }, h("h2", {}, "What shall we talk about?"),
-        h("p", {}, "Answers come from the model on this server. Chats are kept in this browser only.")));
+        h("p", {}, "Answers come from the model on this server. " +
+          "Chats are kept in this browser only.")));
     }
     follower.toEnd();
   }
@@ -65,14 +66,16 @@ export function makeConversation(hooks) {
     const body = h("div", { class: "body" });
     if (own) body.textContent = message.content;
     else markdownView(body).update(message.content);
-    return h("article", { class: `message ${message.role}`, "aria-label": own ? "You" : "Assistant" },
-      body, ...(own ? [] : footer(message)));
+    const name = own ? "You" : "Assistant";
+    return h("article", { class: `message ${message.role}`, "aria-label": name }, body,
+      ...(own ? [] : footer(message)));
   }
 
   /** What stands below an answer: an error with a retry, or notes and buttons. Style.css shows the
    *  buttons of class "again" on the last message only. */
   function footer(message) {
-    const again = (label) => h("button", { type: "button", class: "again", onclick: regenerate }, label);
+    const again = (label) =>
+      h("button", { type: "button", class: "again", onclick: regenerate }, label);
     const notes = [message.stopped && "stopped", message.open && "not finished",
       message.cut && "cut off at the token limit",
       !message.content && !message.error && !message.stopped && !message.open && "an empty answer",
@@ -144,7 +147,7 @@ export function makeConversation(hooks) {
     await save(run.chat);
   }
 
-  /** Streams into `element`, at most one paint a frame; `element` may have left the page meanwhile. */
+  /** Streams into `element`, one paint a frame at most; `element` may leave the page meanwhile. */
   async function stream(message, element, history, signal) {
     const body = h("div", { class: "body" });
     const wait = h("div", { class: "wait", role: "img", "aria-label": "Thinking" }, "●●●");
@@ -171,7 +174,9 @@ export function makeConversation(hooks) {
           const seconds = (performance.now() - firstAt) / 1000;
           const tokens = part.usage?.completion_tokens || 0;
           message.cut = part.finish === "length";
-          if (tokens > 1 && seconds > 0) message.rate = `${((tokens - 1) / seconds).toFixed(0)} tokens/s`;
+          if (tokens > 1 && seconds > 0) {
+            message.rate = `${((tokens - 1) / seconds).toFixed(0)} tokens/s`;
+          }
         }
       }
     } finally {

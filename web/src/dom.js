@@ -2,7 +2,7 @@
 
 export const $ = (id) => document.getElementById(id);
 
-/** Builds an element: h("button", {type: "button", onclick}, "Text", child …); null children are left out. */
+/** Builds an element: h("button", {type: "button", onclick}, "Text", child …); null is no child. */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -25,7 +25,7 @@ export function icon(name) {
   return svg;
 }
 
-/** The clipboard of the page's own kind works on HTTPS and localhost only; a phone in the LAN has neither. */
+/** The clipboard API exists on HTTPS and localhost only; a phone in the LAN has neither. */
 async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const box = h("textarea", { class: "visually-hidden", readonly: true });

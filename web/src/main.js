@@ -12,8 +12,8 @@ const SMALL_MODEL_PARAMETERS = 1e9;
 const DEMO_MODEL_PARAMETERS = 3e8;
 const HEALTH_EVERY_MS = 1000;
 
-// At the API's default temperature a very small model rambles; these are its makers' settings. Larger
-// models get the server's defaults.
+// At the API's default temperature a very small model rambles; these are its makers' settings.
+// Larger models get the server's defaults.
 const SMALL_MODEL_SAMPLING = { temperature: 0.2, top_p: 0.9 };
 let sampling = {};
 
@@ -149,8 +149,8 @@ async function describeModel() {
     $("model").textContent = model.id;
     $("model").title = `The loaded model: ${model.id}`;
     sampling = small ? SMALL_MODEL_SAMPLING : {};
-    notice(!small ? "" : `A ${kind} (${Math.round(parameters / 1e6)} million parameters): quick, but often ` +
-      "wrong. Start the server with --model FILE for a larger one.");
+    notice(!small ? "" : `A ${kind} (${Math.round(parameters / 1e6)} million parameters): quick, ` +
+      "but often wrong. Start the server with --model FILE for a larger one.");
   } catch (error) {
     if (error.status === 401) askForKey();
     else notice(error.message);

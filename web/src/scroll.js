@@ -1,5 +1,5 @@
-// Keeps the end of the conversation in view while an answer grows, until the reader scrolls up; then
-// the view stays where it is and a button leads back to the end.
+// Keeps the end of the conversation in view while an answer grows, until the reader scrolls up;
+// then the view stays where it is and a button leads back to the end.
 import { $ } from "./dom.js";
 
 const NEAR_END_PIXELS = 8;

@@ -37,10 +37,14 @@ async function remove(chat, actions) {
 function drawItem(chat, actions) {
   const current = chat.id === actions.current();
   return h("li", { class: current ? "current" : null },
-    h("button", { type: "button", class: "chat", title: chat.title, "aria-current": current ? "page" : null,
-      onclick: () => { closeDrawer(); actions.open(chat.id); } }, chat.title),
-    h("button", { type: "button", class: "icon", "aria-label": `Delete ${chat.title}`, title: "Delete",
-      onclick: () => remove(chat, actions) }, icon("trash")));
+    h("button", {
+      type: "button", class: "chat", title: chat.title, "aria-current": current ? "page" : null,
+      onclick: () => { closeDrawer(); actions.open(chat.id); },
+    }, chat.title),
+    h("button", {
+      type: "button", class: "icon", title: "Delete", "aria-label": `Delete ${chat.title}`,
+      onclick: () => remove(chat, actions),
+    }, icon("trash")));
 }
 
 /** Draws the list again. actions: {open(id), start(), current()}. */

@@ -10,7 +10,8 @@ function open() {
   opened ??= new Promise((resolve, reject) => {
     const request = indexedDB.open(NAME, 1);
     request.onupgradeneeded = () => {
-      request.result.createObjectStore("chats", { keyPath: "id" }).createIndex("updated", "updated");
+      const chats = request.result.createObjectStore("chats", { keyPath: "id" });
+      chats.createIndex("updated", "updated");
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
@@ -45,7 +46,8 @@ export const loadChat = (id) => run("readonly", (store) => store.get(id),
 
 export async function saveChat(chat) {
   if (deleted.has(chat.id)) return;
-  await run("readwrite", (store) => store.put(chat), () => memory.set(chat.id, structuredClone(chat)));
+  await run("readwrite", (store) => store.put(chat),
+    () => memory.set(chat.id, structuredClone(chat)));
 }
 
 export async function deleteChat(id) {

@@ -287,6 +287,31 @@ static void a_paused_job_gives_way_first(void **state)
     assert_int_equal(rows_of(2), 65);
 }
 
+/* Jobs that nobody reads, holding all blocks or all places, must not keep others out. */
+static void paused_jobs_keep_nobody_out(void **state)
+{
+    (void)state;
+    for (int scene = 0; scene < 2; scene++) {
+        start(scene == 0 ? 6 : 100, scene == 0 ? 9 : 2, 512);
+        arrive(0, 1, 64, 1);
+        arrive(1, 2, 64, 1);
+        step();
+        apply((struct batch_event){.type = BATCH_PAUSE, .job = 0});
+        apply((struct batch_event){.type = BATCH_PAUSE, .job = 1});
+        arrive(2, 3, 96, 1);
+        for (int i = 0; i < 3; i++)
+            step();
+        assert_int_equal(batch.jobs[2].phase, BATCH_RUNNING);
+        assert_true(batch.jobs[2].choices[0].n_tokens > 96);
+        end(2);
+        apply((struct batch_event){.type = BATCH_RESUME, .job = 0});
+        apply((struct batch_event){.type = BATCH_RESUME, .job = 1});
+        for (int i = 0; i < 2; i++)
+            step();
+        assert_true(rows_of(0) > 0 && rows_of(1) > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +324,7 @@ int main(void)
         cmocka_unit_test(choices_share_the_prompt),
         cmocka_unit_test(the_youngest_gives_way_and_returns),
         cmocka_unit_test(a_paused_job_gives_way_first),
+        cmocka_unit_test(paused_jobs_keep_nobody_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,79 @@ static void test_steps(void **state)
                   "{%% set x = t.split() %%}{%% endfor %%}");
 }
 
+/* Work that costs more than a step says so: each of these must end within a small budget, which it
+ * would not for hours if the work in the loop were free. */
+static void test_costly_work(void **state)
+{
+    (void)state;
+    static const char *const work[] = {
+        "{% set x = s[400000] %}",
+        "{% set x = s.strip('x')|length %}",
+        "{% set x = a.count('a') %}",
+        "{% set x = a.endswith(t) %}",
+        "{% set x = d[t] %}",
+        "{% set x = d[a] %}",
+        "{% set x = t in d %}",
+        "{% set x = s is lower %}",
+        "{% set x = s.isalpha() %}",
+        "{% set x = [d]|map(attribute=a)|list %}",
+        "{% set x = a.replace('a', '') %}",
+        "{% set x = a.strip('xyza') %}",
+        "{% set x = 'b' in a %}",
+        "{% set x = l == m %}",
+        "{% set x = 'y' in l %}",
+        "{% set x = a|int %}",
+        "{% set x = ns.x ~ '\xc3\xa9' %}",
+    };
+    char *json = mem_alloc(1 << 20);
+    size_t at = (size_t)snprintf(json, 1 << 20, "{\"d\":{\"k\":1},\"s\":\"");
+    for (int i = 0; i < 200000; i++)
+        at += (size_t)snprintf(json + at, 8, "\xc3\xa9");
+    at += (size_t)snprintf(json + at, 16, "\",\"a\":\"");
+    memset(json + at, 'a', 400000);
+    snprintf(json + at + 400000, 8, "\"}");
+    for (size_t i = 0; i < sizeof work / sizeof work[0]; i++) {
+        char source[512];
+        snprintf(source, sizeof source,
+                 "{%% set t = ('x',) * 50000 %%}{%% set l = [1] * 50000 %%}{%% set m = l + [] %%}"
+                 "{%% set ns = namespace(x=s) %%}{%% for i in range(100000) %%}"
+                 "{%% for k in range(1000) %%}%s{%% endfor %%}{%% endfor %%}",
+                 work[i]);
+        struct rendered r = render_within(source, strlen(source), json, 150000);
+        if (r.status != ERR_LIMIT)
+            print_error("%s\n", work[i]);
+        assert_int_equal(r.status, ERR_LIMIT);
+    }
+    mem_free(json);
+    /* A tuple of itself twice, fifty times over, is large though it is small. */
+    expect("{% set ns = namespace(t=()) %}{% for i in range(50) %}{% set ns.t = (ns.t, ns.t) %}"
+           "{% endfor %}{{ ns.t in {} }}",
+           NULL, ERR_LIMIT, "steps");
+    expect("{% set ns = namespace(t=()) %}{% for i in range(50) %}{% set ns.t = (ns.t, ns.t) %}"
+           "{% endfor %}{{ ns.t|tojson }}",
+           NULL, ERR_LIMIT, NULL);
+}
+
+static void test_arguments(void **state)
+{
+    (void)state;
+    for (int n = JINJA_ARGUMENTS_MAX; n <= JINJA_ARGUMENTS_MAX + 1; n++) {
+        char source[8192];
+        size_t at = (size_t)snprintf(source, sizeof source, "{%% macro m(");
+        for (int i = 0; i < n; i++)
+            at += (size_t)snprintf(source + at, sizeof source - at, "%sp%d", i ? "," : "", i);
+        snprintf(source + at, sizeof source - at, ") %%}{%% endmacro %%}");
+        expect(source, NULL, n == JINJA_ARGUMENTS_MAX ? OK : ERR_LIMIT,
+               n == JINJA_ARGUMENTS_MAX ? NULL : "255 parameters");
+        at = (size_t)snprintf(source, sizeof source, "{{ dict(");
+        for (int i = 0; i < n; i++)
+            at += (size_t)snprintf(source + at, sizeof source - at, "%sp%d=1", i ? "," : "", i);
+        snprintf(source + at, sizeof source - at, ")|length }}");
+        expect(source, NULL, n == JINJA_ARGUMENTS_MAX ? OK : ERR_LIMIT,
+               n == JINJA_ARGUMENTS_MAX ? NULL : "255 keyword arguments");
+    }
+}
+
 static void test_range(void **state)
 {
     (void)state;
@@ -397,7 +470,8 @@ static void test_failing_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),      cmocka_unit_test(test_range),
+        cmocka_unit_test(test_steps),      cmocka_unit_test(test_costly_work),
+        cmocka_unit_test(test_arguments),  cmocka_unit_test(test_range),
         cmocka_unit_test(test_output),     cmocka_unit_test(test_memory),
         cmocka_unit_test(test_source),     cmocka_unit_test(test_nesting),
         cmocka_unit_test(test_calls),      cmocka_unit_test(test_eval_depth),

@@ -36,6 +36,7 @@ static const struct row rows[] = {
     {"{% if n > 7 %}a{% elif n == 7 %}b{% else %}c{% endif %}", "b"},
     {"{% for x in xs %}{{ x }},{% endfor %}", "3,1,2,"},
     {"{% for x in [] %}x{% else %}none{% endfor %}", "none"},
+    {"{% for x in [1] %}{% break %}{% else %}e{% endfor %}", "e"},
     {"{% for x in xs if x > 1 %}{{ loop.index }}{{ x }}{{ loop.length }} {% endfor %}", "132 222 "},
     {"{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
      "b=1;a=[1, '\xc3\xa9', None];items=own;"},
@@ -177,6 +178,10 @@ static const struct row rows[] = {
     {"{% set j = joiner('-') %}{% for x in xs %}{{ j() }}{{ x }}{% endfor %}", "3-1-2"},
     /* generators run once */
     {"{% set g = xs|map('string') %}{{ g|list }}{{ g|list }}", "['3', '1', '2'][]"},
+    {"{% set l = [1] %}{% set g = l|map('string') %}{{ g|list }}{% set _ = l.append(2) %}{{ g|list "
+     "}}",
+     "['1'][]"},
+    {"{{ 'a'[] is defined }}", "False"},
     /* a filter nobody knows, in a branch that is not reached */
     {"{% if false %}{{ s|nosuch }}{% endif %}ok", "ok"},
 };
@@ -218,6 +223,15 @@ static const struct {
     {"{% set 1 = 2 %}", ERR_FORMAT, "cannot assign"},
     {"{% break %}", ERR_FORMAT, "outside of a loop"},
     {"{% for loop in x %}{% endfor %}", ERR_FORMAT, "'loop'"},
+    {"{% macro none() %}{% endmacro %}", ERR_FORMAT, "cannot assign to 'none'"},
+    {"{% macro m(a, a) %}{% endmacro %}", ERR_FORMAT, "repeated"},
+    {"{{ f(a=1, a=2) }}", ERR_FORMAT, "repeated"},
+    {"{{ 1 "
+     "\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97"
+     "\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5 }}",
+     ERR_FORMAT,
+     "\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97"
+     "\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5'"},
     {"{{ f(a=1, 2) }}", ERR_FORMAT, "positional argument follows"},
     {"\n{% include 'x' %}", ERR_UNSUPPORTED, "line 2: tag 'include' is not supported"},
     {"{% import 'x' as y %}", ERR_UNSUPPORTED, "'import'"},

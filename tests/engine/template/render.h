@@ -35,9 +35,9 @@ static inline void render_fill(struct jinja *j, void *context, struct dict *vari
         dict_set(j, variables, v.dict->entries[i].key, v.dict->entries[i].value);
 }
 
-/* variables NULL: none. */
-static inline struct rendered render_bytes(const char *source, size_t n_bytes,
-                                           const char *variables)
+/* variables NULL: none; steps_max 0: the usual budget. */
+static inline struct rendered render_within(const char *source, size_t n_bytes,
+                                            const char *variables, uint64_t steps_max)
 {
     struct rendered r = {0};
     struct jinja_template *code;
@@ -45,12 +45,19 @@ static inline struct rendered render_bytes(const char *source, size_t n_bytes,
     struct jinja_render_input input = {.fill = render_fill,
                                        .context = (void *)json,
                                        .input_bytes = strlen(json),
-                                       .now_unix_s = RENDER_NOW};
+                                       .now_unix_s = RENDER_NOW,
+                                       .steps_max = steps_max};
     r.status = jinja_open(&code, source, n_bytes, &r.err);
     if (r.status == OK)
         r.status = jinja_render(code, &input, &r.out, &r.err);
     jinja_close(code);
     return r;
+}
+
+static inline struct rendered render_bytes(const char *source, size_t n_bytes,
+                                           const char *variables)
+{
+    return render_within(source, n_bytes, variables, 0);
 }
 
 static inline struct rendered render(const char *source, const char *variables)

@@ -37,8 +37,12 @@ static void answer(const struct request *request, long long now)
     struct error err = {0};
     struct jinja_template *code;
     struct jinja_output out = {0};
-    struct jinja_render_input input = {fill, (void *)request,
-                                       request->source_bytes + request->variables_bytes, now};
+    struct jinja_render_input input = {
+        .fill = fill,
+        .context = (void *)request,
+        .input_bytes = request->source_bytes + request->variables_bytes,
+        .now_unix_s = now,
+    };
     enum status status = jinja_open(&code, request->source, request->source_bytes, &err);
     if (status == OK)
         status = jinja_render(code, &input, &out, &err);
