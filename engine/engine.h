@@ -82,7 +82,7 @@ enum job_kind {
     JOB_CHAT,        // messages_json -> text
     JOB_COMPLETION,  // prompt -> text
     JOB_RENDER,      // messages_json -> prompt text, no generation
-    JOB_TOKENIZE,    // prompt -> ids
+    JOB_TOKENIZE,    // prompt or messages_json -> ids
     JOB_DETOKENIZE,  // prompt_tokens -> text
 };
 

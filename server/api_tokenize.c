@@ -1,7 +1,9 @@
-/* POST /tokenize, /detokenize, /apply-template: text work of the engine without generation.
+/* POST /tokenize, /detokenize, /apply-template, /v1/chat/completions/input_tokens: text work of the
+ * engine without generation.
  *
  * Two dialects meet here. llama.cpp sends `content` (BOS only when add_special is true), vLLM sends
- * `prompt` (with BOS unless add_special_tokens is false); the answers carry the fields of both. */
+ * `prompt` (with BOS unless add_special_tokens is false) or `messages`; the answers carry the
+ * fields of both. The last two take the body of a chat completion, all of which is checked. */
 #include "server/route.h"
 
 #include <cjson/cJSON.h>
@@ -16,23 +18,34 @@
 
 enum { REPLY_BYTES_MAX = 128 << 20, WORK_ARENA_BYTES = 4 * REQUEST_BODY_BYTES_MAX };
 
+enum text_kind { TEXT_TOKENIZE, TEXT_DETOKENIZE, TEXT_RENDER, TEXT_COUNT };
+
 struct text_work {
     struct request *request;
     struct job *job;
-    bool with_pieces;
+    enum text_kind kind;
+    bool with_pieces, with_texts;  // TOKENIZE
 };
 
-static void write_piece(struct buf *out, const struct job_token *token)
+/* What the reader of a body fills in. */
+struct text_request {
+    struct request_body body;
+    struct params params;
+    struct buf ignored;
+    struct arena arena;
+    struct job_request job;
+};
+
+/* A token's bytes as text, or as a list of numbers when they are no text on their own. */
+static void write_bytes(struct buf *out, const struct job_token *token)
 {
-    buf_printf(out, "{\"id\":%" PRId32 ",\"piece\":", token->token);
     if (utf8_is_valid(token->bytes, token->n_bytes, NULL)) {
         buf_append_json(out, token->bytes, token->n_bytes);
-    } else {
-        for (size_t i = 0; i < token->n_bytes; i++)
-            buf_printf(out, "%c%u", i ? ',' : '[', (unsigned)(unsigned char)token->bytes[i]);
-        buf_append_char(out, ']');
+        return;
     }
-    buf_append_char(out, '}');
+    for (size_t i = 0; i < token->n_bytes; i++)
+        buf_printf(out, "%c%u", i ? ',' : '[', (unsigned)(unsigned char)token->bytes[i]);
+    buf_append_char(out, ']');
 }
 
 static void write_tokens(const struct text_work *work, const struct job_event *event,
@@ -40,15 +53,34 @@ static void write_tokens(const struct text_work *work, const struct job_event *e
 {
     buf_append_text(out, "{\"tokens\":[");
     for (size_t i = 0; i < event->n_tokens; i++) {
+        const struct job_token *token = &event->tokens[i];
         if (i > 0)
             buf_append_char(out, ',');
-        if (work->with_pieces)
-            write_piece(out, &event->tokens[i]);
-        else
-            buf_printf(out, "%" PRId32, event->tokens[i].token);
+        buf_printf(out, work->with_pieces ? "{\"id\":%" PRId32 ",\"piece\":" : "%" PRId32,
+                   token->token);
+        if (work->with_pieces) {
+            write_bytes(out, token);
+            buf_append_char(out, '}');
+        }
     }
-    buf_printf(out, "],\"count\":%zu,\"max_model_len\":%zu}", event->n_tokens,
+    buf_append_char(out, ']');
+    for (size_t i = 0; work->with_texts && i < event->n_tokens; i++) {
+        buf_append_text(out, i > 0 ? "," : ",\"token_strs\":[");
+        buf_append_json(out, event->tokens[i].bytes, event->tokens[i].n_bytes);
+    }
+    if (work->with_texts)
+        buf_append_text(out, event->n_tokens > 0 ? "]" : ",\"token_strs\":[]");
+    buf_printf(out, ",\"count\":%zu,\"max_model_len\":%zu}", event->n_tokens,
                engine_info(work->request->app->engine)->ctx_size);
+}
+
+static void write_text(const struct job_event *event, struct buf *out)
+{
+    buf_append_text(out, "{\"content\":");
+    buf_append_json(out, event->text, event->n_bytes);
+    buf_append_text(out, ",\"prompt\":");
+    buf_append_json(out, event->text, event->n_bytes);
+    buf_append_char(out, '}');
 }
 
 static void text_wake(void *state, struct http_exchange *exchange, unsigned events)
@@ -62,21 +94,16 @@ static void text_wake(void *state, struct http_exchange *exchange, unsigned even
             reply_failure(work->request, exchange, &event->error);
             return;
         }
-        if (event->type == EVENT_TOKENS) {
+        work->request->prompt_tokens = event->n_tokens;
+        if (event->type == EVENT_RENDERED)
+            write_text(event, &body);
+        else if (work->kind == TEXT_COUNT)
+            buf_printf(&body, "{\"object\":\"response.input_tokens\",\"input_tokens\":%zu}",
+                       event->n_tokens);
+        else
             write_tokens(work, event, &body);
-            work->request->prompt_tokens = event->n_tokens;
-            reply_json(work->request, exchange, 200, &body);
-            return;
-        }
-        if (event->type == EVENT_RENDERED) {
-            buf_append_text(&body, "{\"content\":");
-            buf_append_json(&body, event->text, event->n_bytes);
-            buf_append_text(&body, ",\"prompt\":");
-            buf_append_json(&body, event->text, event->n_bytes);
-            buf_append_char(&body, '}');
-            reply_json(work->request, exchange, 200, &body);
-            return;
-        }
+        reply_json(work->request, exchange, 200, &body);
+        return;
     }
     if (events & HTTP_STOPPING) {
         struct error err = {OK, "", ""};
@@ -103,74 +130,55 @@ static void text_release(void *state)
 }
 static const struct http_work text_work_vtable = {text_wake, text_fill, text_cancel, text_release};
 
-static void start(struct request *request, struct http_exchange *exchange, struct job_request *job,
-                  bool with_pieces)
+static enum status submit(struct text_work *work, struct http_exchange *exchange,
+                          struct job_request *job, struct error *err)
 {
-    struct error err = {OK, "", ""};
-    struct text_work *work = mem_calloc(1, sizeof *work);
-    enum status status =
-        work ? app_readiness(request->app, &err) : error_set(&err, ERR_MEMORY, "no memory");
-    if (status == OK) {
-        memcpy(job->tenant, request->tenant, sizeof job->tenant);
-        job->arrival_unix_s = clock_unix_s();
-        job->n_choices = 1;
-        job->top_logprobs = -1;
-        job->on_ready = http_notify;
-        job->user = http_wake_handle(exchange);
-        status = engine_submit(request->app->engine, job, &work->job, &err);
-    }
-    if (status != OK) {
-        mem_free(work);
-        reply_failure(request, exchange, &err);
-        return;
-    }
-    work->request = request;
-    work->with_pieces = with_pieces;
-    http_wait(exchange, &text_work_vtable, work);
+    struct request *request = work->request;
+    enum status status = app_readiness(request->app, err);
+    if (status != OK)
+        return status;
+    memcpy(job->tenant, request->tenant, sizeof job->tenant);
+    job->arrival_unix_s = clock_unix_s();
+    job->n_choices = 1;
+    job->top_logprobs = -1;
+    job->on_ready = http_notify;
+    job->user = http_wake_handle(exchange);
+    return engine_submit(request->app->engine, job, &work->job, err);
 }
 
-static enum status read_bool(const cJSON *root, const char *name, bool *out, struct error *err)
+/* A boolean that is not given stays as it is. */
+static void read_bool(const struct param_value *value, bool *out)
 {
-    const cJSON *node = cJSON_GetObjectItemCaseSensitive(root, name);
-    if (!node || cJSON_IsNull(node))
-        return OK;
-    if (!cJSON_IsBool(node))
-        return error_set_param(err, ERR_INVALID, name, "'%s' must be a boolean", name);
-    *out = cJSON_IsTrue(node);
-    return OK;
+    if (value->node)
+        *out = cJSON_IsTrue(value->node);
 }
 
-static enum status read_tokenize(const cJSON *root, struct job_request *job, bool *with_pieces,
-                                 struct error *err)
+static enum status read_tokenize(const struct params *params, struct text_work *work,
+                                 struct job_request *job, struct error *err)
 {
-    const cJSON *content = cJSON_GetObjectItemCaseSensitive(root, "content");
-    const cJSON *prompt = cJSON_GetObjectItemCaseSensitive(root, "prompt");
+    const cJSON *content = params->content.node, *prompt = params->prompt.node;
     const cJSON *text = content ? content : prompt;
-    if (!cJSON_IsString(text)) {
-        return error_set_param(err, ERR_INVALID, content || !prompt ? "content" : "prompt",
+    if (!text) {
+        return error_set_param(err, ERR_INVALID, "content",
                                "'content' (or 'prompt') is required, a string");
     }
-    bool add_special = !content, parse_special = true;
-    enum status status = read_bool(root, "add_special", &add_special, err);
-    if (status == OK)
-        status = read_bool(root, "add_special_tokens", &add_special, err);
-    if (status == OK)
-        status = read_bool(root, "parse_special", &parse_special, err);
-    if (status == OK)
-        status = read_bool(root, "with_pieces", with_pieces, err);
-    job->kind = JOB_TOKENIZE;
+    bool add_special = !content;
+    read_bool(&params->add_special, &add_special);
+    read_bool(&params->add_special_tokens, &add_special);
+    work->with_pieces = params->with_pieces;
+    work->with_texts = params->return_token_strs;
     job->prompt = text->valuestring;
     job->prompt_bytes = strlen(text->valuestring);
     job->no_special = !add_special;
-    job->parse_special = parse_special;
-    return status;
+    job->parse_special = params->parse_special;
+    return OK;
 }
 
-static enum status read_detokenize(const cJSON *root, struct job_request *job, struct arena *arena,
-                                   struct error *err)
+static enum status read_detokenize(const struct params *params, struct job_request *job,
+                                   struct arena *arena, struct error *err)
 {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "tokens");
-    if (!cJSON_IsArray(list)) {
+    const cJSON *list = params->tokens.node;
+    if (!list) {
         return error_set_param(err, ERR_INVALID, "tokens",
                                "'tokens' is required, an array of token ids");
     }
@@ -188,68 +196,105 @@ static enum status read_detokenize(const cJSON *root, struct job_request *job, s
         }
         tokens[n++] = (int32_t)id;
     }
-    job->kind = JOB_DETOKENIZE;
     job->prompt_tokens = tokens;
     job->n_prompt_tokens = n_tokens;
     return OK;
 }
 
-/* The rows of the chat table say what each member is; only these four matter here. */
-static enum status read_render(const struct request_body *body, struct job_request *job,
-                               struct arena *arena, struct error *err)
+/* Tools, template variables and how the last message is to end: for chats and for /tokenize. */
+static enum status read_chat(struct text_request *text, struct error *err)
 {
-    struct params params;
-    struct buf ignored;
-    buf_init(&ignored, 2 * IGNORED_BYTES_MAX);
-    enum status status = params_parse(ENDPOINT_CHAT, body, false, &params, &ignored, err);
-    buf_release(&ignored);
-    if (status == OK)
-        status = chat_messages_check(&params.messages, arena, &job->messages_json, err);
-    if (status == OK && params.tools.node && params.tools.node->child)
-        status = chat_tools_check(&params.tools, arena, &job->tools_json, err);
-    if (status == OK && params.chat_template_kwargs.node) {
-        status = chat_variables_check(&params.chat_template_kwargs, arena,
+    const struct params *params = &text->params;
+    struct job_request *job = &text->job;
+    enum status status =
+        chat_messages_check(&params->messages, &text->arena, &job->messages_json, err);
+    if (status == OK && params->tools.node && params->tools.node->child)
+        status = chat_tools_check(&params->tools, &text->arena, &job->tools_json, err);
+    if (status == OK && params->chat_template_kwargs.node) {
+        status = chat_variables_check(&params->chat_template_kwargs, &text->arena,
                                       &job->template_variables_json, err);
     }
-    job->kind = JOB_RENDER;
     return status;
 }
 
-static void text_request(struct request *request, struct http_exchange *exchange,
-                         enum job_kind kind)
+static enum status read_body(struct text_request *text, struct text_work *work,
+                             const struct app *app, struct error *err)
 {
-    struct request_body body = {0};
-    struct error err = {OK, "", ""};
-    struct job_request job = {0};
-    struct arena arena;
-    bool with_pieces = false;
-    size_t n_bytes;
-    const char *text = http_body(exchange, &n_bytes);
-    arena_init(&arena, WORK_ARENA_BYTES);
-    enum status status = request_body_parse(&body, text, n_bytes, &err);
-    if (status == OK && kind == JOB_TOKENIZE)
-        status = read_tokenize(body.root, &job, &with_pieces, &err);
-    else if (status == OK && kind == JOB_DETOKENIZE)
-        status = read_detokenize(body.root, &job, &arena, &err);
-    else if (status == OK)
-        status = read_render(&body, &job, &arena, &err);
+    static const enum endpoint endpoints[] = {ENDPOINT_TOKENIZE, ENDPOINT_DETOKENIZE, ENDPOINT_CHAT,
+                                              ENDPOINT_CHAT};
+    static const enum job_kind kinds[] = {JOB_TOKENIZE, JOB_DETOKENIZE, JOB_RENDER, JOB_TOKENIZE};
+    enum status status =
+        params_parse(endpoints[work->kind], &text->body, app->options->strict_params, &text->params,
+                     &text->ignored, err);
     if (status == OK)
-        start(request, exchange, &job, with_pieces);
-    else
+        status = request_check_model(&text->params.model, app->model_id, err);
+    if (status != OK)
+        return status;
+    text->job.kind = kinds[work->kind];
+    if (work->kind == TEXT_DETOKENIZE)
+        return read_detokenize(&text->params, &text->job, &text->arena, err);
+    if (work->kind == TEXT_TOKENIZE && !text->params.messages.node)
+        return read_tokenize(&text->params, work, &text->job, err);
+    work->with_pieces = text->params.with_pieces;
+    work->with_texts = text->params.return_token_strs;
+    return read_chat(text, err);
+}
+
+static enum status begin(struct text_work *work, struct http_exchange *exchange,
+                         struct text_request *text, struct error *err)
+{
+    size_t n_bytes;
+    const char *body = http_body(exchange, &n_bytes);
+    enum status status = request_body_parse(&text->body, body, n_bytes, err);
+    if (status == OK)
+        status = read_body(text, work, work->request->app, err);
+    if (status == OK)
+        status = buf_status(&text->ignored, "the list of ignored fields", err);
+    return status == OK ? submit(work, exchange, &text->job, err) : status;
+}
+
+static void text_request(struct request *request, struct http_exchange *exchange,
+                         enum text_kind kind)
+{
+    struct error err = {OK, "", ""};
+    struct text_request text = {0};
+    buf_init(&text.ignored, 2 * IGNORED_BYTES_MAX);
+    arena_init(&text.arena, WORK_ARENA_BYTES);
+    struct text_work *work = mem_calloc(1, sizeof *work);
+    enum status status = OK;
+    if (work) {
+        work->request = request;
+        work->kind = kind;
+        status = begin(work, exchange, &text, &err);
+    } else {
+        status = error_set(&err, ERR_MEMORY, "no memory for the request");
+    }
+    if (status == OK) {
+        if (text.ignored.n_bytes > 0)
+            http_add_header(exchange, "X-Ignored-Params", text.ignored.bytes);
+        http_wait(exchange, &text_work_vtable, work);
+    } else {
+        mem_free(work);
         reply_failure(request, exchange, &err);
-    request_body_release(&body);
-    arena_release(&arena);
+    }
+    request_body_release(&text.body);
+    arena_release(&text.arena);
+    buf_release(&text.ignored);
 }
 
 void api_tokenize(struct request *request, struct http_exchange *exchange)
 {
-    text_request(request, exchange, JOB_TOKENIZE);
+    text_request(request, exchange, TEXT_TOKENIZE);
 }
 void api_detokenize(struct request *request, struct http_exchange *exchange)
 {
-    text_request(request, exchange, JOB_DETOKENIZE);
+    text_request(request, exchange, TEXT_DETOKENIZE);
 }
 void api_render(struct request *request, struct http_exchange *exchange)
 {
-    text_request(request, exchange, JOB_RENDER);
+    text_request(request, exchange, TEXT_RENDER);
+}
+void api_count(struct request *request, struct http_exchange *exchange)
+{
+    text_request(request, exchange, TEXT_COUNT);
 }

@@ -36,8 +36,8 @@ bool int64_from_span(const struct json_span *span, int64_t *out)
     return true;
 }
 
-static enum status read_model(const struct param_value *model, const char *model_id,
-                              struct error *err)
+enum status request_check_model(const struct param_value *model, const char *model_id,
+                                struct error *err)
 {
     if (!model->node || model_name_matches(model->node->valuestring, model_id))
         return OK;
@@ -200,7 +200,7 @@ enum status generation_request_begin(struct generation_request *request, enum en
                               err);
     }
     if (status == OK)
-        status = read_model(&request->params.model, model_id, err);
+        status = request_check_model(&request->params.model, model_id, err);
     if (status == OK)
         status = read_stream_options(request, err);
     if (status == OK)

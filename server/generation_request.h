@@ -55,6 +55,9 @@ enum status generation_request_begin(struct generation_request *request, enum en
 
 /* "default", the id itself or nothing at all. */
 bool model_name_matches(const char *name, const char *model_id);
+/* ERR_NOT_FOUND when the body names another model. */
+enum status request_check_model(const struct param_value *model, const char *model_id,
+                                struct error *err) MUST_CHECK;
 
 /* An integer that fits int64, from its text; false for 1.0, 1e3 or a larger one. */
 bool int64_from_span(const struct json_span *span, int64_t *out);

@@ -1,149 +1,15 @@
-/* The parameter table and the walk of a body against it; see params.h.
+/* The walk of a request's body against the table of parameters; see params.h.
  *
  * One pass over the members, the cJSON list and the text cursor in step, so that each value is
  * known both as a tree and as the text the client wrote. Nothing is allocated before a value has
- * passed its row, so an absurd value costs its sender a 400 and us nothing.
- *
- * Rows follow OpenAI's reference and the extensions of vLLM and llama.cpp that clients really send;
- * reference api.md sections 1.2, 1.3 and 1.11 say which field changes an answer. */
+ * passed its row, so an absurd value costs its sender a 400 and us nothing. The rows themselves are
+ * in params_table.c. */
 #include "server/params.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
 
 #include "engine/base/json_scan.h"
-
-enum { BOTH = ENDPOINT_CHAT | ENDPOINT_COMPLETIONS };
-
-#define CHAT        ENDPOINT_CHAT
-#define COMPLETIONS ENDPOINT_COMPLETIONS
-#define ANY_RANGE   1, 0
-#define AT(field)   offsetof(struct params, field)
-#define HONOUR(name, where, types, range, excluded, fallback, field)                               \
-    {                                                                                              \
-        name, where, PARAM_HONOURED, types, range, excluded, fallback, AT(field), NULL, NULL       \
-    }
-#define VALUE(name, where, types, field)                                                           \
-    {                                                                                              \
-        name, where, PARAM_HONOURED, types, ANY_RANGE, false, 0, AT(field), NULL, NULL             \
-    }
-#define REFUSE(name, where, types, neutral, note)                                                  \
-    {                                                                                              \
-        name, where, PARAM_REFUSED, types, ANY_RANGE, false, 0, 0, neutral, note                   \
-    }
-#define IGNORE(name, where, types)                                                                 \
-    {                                                                                              \
-        name, where, PARAM_IGNORED, types, ANY_RANGE, false, 0, 0, NULL, NULL                      \
-    }
-#define RANGE(low, high) low, high
-
-static const char no_tools[] = "tool calling is not available in this version";
-static const char no_schema[] = "constrained output is not available in this version";
-static const char no_audio[] = "this model makes text only";
-static const char no_sampler[] = "this sampling method is not available";
-static const char no_reasoning[] = "control of reasoning is not available in this version; "
-                                   "chat_template_kwargs reaches the model's own template";
-
-static const struct param table[] = {
-    VALUE("model", BOTH, TYPE_STRING, model),
-    VALUE("messages", CHAT, TYPE_ARRAY, messages),
-    VALUE("prompt", COMPLETIONS, TYPE_STRING | TYPE_ARRAY, prompt),
-    HONOUR("stream", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, stream),
-    VALUE("stream_options", BOTH, TYPE_OBJECT, stream_options),
-    HONOUR("n", BOTH, TYPE_INT, RANGE(1, 8), false, 1, n),
-    HONOUR("max_tokens", BOTH, TYPE_INT, RANGE(1, 2147483647.0), false, 0, max_tokens),
-    HONOUR("max_completion_tokens", CHAT, TYPE_INT, RANGE(1, 2147483647.0), false, 0,
-           max_completion_tokens),
-    HONOUR("temperature", BOTH, TYPE_NUMBER, RANGE(0, 2), false, 0.8, temperature),
-    HONOUR("top_p", BOTH, TYPE_NUMBER, RANGE(0, 1), false, 1, top_p),
-    HONOUR("top_k", BOTH, TYPE_INT, RANGE(-1, 2147483647.0), false, 0, top_k),
-    HONOUR("min_p", BOTH, TYPE_NUMBER, RANGE(0, 1), false, 0.05, min_p),
-    HONOUR("presence_penalty", BOTH, TYPE_NUMBER, RANGE(-2, 2), false, 0, presence_penalty),
-    HONOUR("frequency_penalty", BOTH, TYPE_NUMBER, RANGE(-2, 2), false, 0, frequency_penalty),
-    HONOUR("repetition_penalty", BOTH, TYPE_NUMBER, RANGE(0, 100), true, 1, repetition_penalty),
-    VALUE("seed", BOTH, TYPE_INT, seed),
-    VALUE("stop", BOTH, TYPE_STRING | TYPE_ARRAY, stop),
-    VALUE("logit_bias", BOTH, TYPE_OBJECT, logit_bias),
-    HONOUR("logprobs", CHAT, TYPE_BOOL, ANY_RANGE, false, 0, logprobs),
-    HONOUR("top_logprobs", CHAT, TYPE_INT, RANGE(0, 20), false, -1, top_logprobs),
-    HONOUR("logprobs", COMPLETIONS, TYPE_INT, RANGE(0, 5), false, -1, legacy_logprobs),
-    HONOUR("ignore_eos", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, ignore_eos),
-    HONOUR("return_token_ids", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, return_token_ids),
-    VALUE("chat_template_kwargs", CHAT, TYPE_OBJECT, chat_template_kwargs),
-    VALUE("tools", CHAT, TYPE_ARRAY, tools),
-    VALUE("tool_choice", CHAT, TYPE_STRING | TYPE_OBJECT, tool_choice),
-
-    REFUSE("functions", CHAT, TYPE_ARRAY, "[]", no_tools),
-    REFUSE("function_call", CHAT, TYPE_STRING | TYPE_OBJECT, "\"none\"|\"auto\"", no_tools),
-    REFUSE("response_format", BOTH, TYPE_OBJECT, "{\"type\":\"text\"}", no_schema),
-    REFUSE("guided_json", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("guided_regex", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("guided_choice", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("guided_grammar", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("structured_outputs", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("grammar", BOTH, TYPE_ANY, "\"\"", no_schema),
-    REFUSE("json_schema", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("modalities", CHAT, TYPE_ARRAY, "[\"text\"]", no_audio),
-    REFUSE("audio", CHAT, TYPE_OBJECT, NULL, no_audio),
-    REFUSE("prediction", CHAT, TYPE_OBJECT, NULL, "predicted outputs are not available"),
-    REFUSE("web_search_options", CHAT, TYPE_OBJECT, NULL, "this server does not search the web"),
-    REFUSE("verbosity", CHAT, TYPE_STRING, "\"medium\"", "the models here know no verbosity"),
-    REFUSE("reasoning_effort", CHAT, TYPE_STRING, "\"none\"", no_reasoning),
-    REFUSE("reasoning", CHAT, TYPE_OBJECT, "{}", no_reasoning),
-    REFUSE("thinking", CHAT, TYPE_OBJECT, "{\"type\":\"disabled\"}", no_reasoning),
-    REFUSE("enable_thinking", CHAT, TYPE_BOOL, "false", no_reasoning),
-    REFUSE("thinking_token_budget", CHAT, TYPE_INT, NULL, no_reasoning),
-    REFUSE("documents", CHAT, TYPE_ARRAY, "[]", "documents are not available"),
-    REFUSE("chat_template", CHAT, TYPE_STRING, NULL, "the model's own template is always used"),
-    REFUSE("add_generation_prompt", CHAT, TYPE_BOOL, "true", "a reply always starts a new turn"),
-    REFUSE("continue_final_message", CHAT, TYPE_BOOL, "false", "a reply always starts a new turn"),
-    REFUSE("echo", BOTH, TYPE_BOOL, "false", "echo is not available in this version"),
-    REFUSE("suffix", COMPLETIONS, TYPE_STRING, "\"\"", "fill-in-the-middle is not available"),
-    REFUSE("best_of", BOTH, TYPE_INT, "1", "use n and choose among the answers"),
-    REFUSE("use_beam_search", BOTH, TYPE_BOOL, "false", "beam search is not available"),
-    REFUSE("prompt_logprobs", BOTH, TYPE_INT | TYPE_BOOL, "false",
-           "log-probabilities of the prompt are not available in this version"),
-    REFUSE("min_tokens", BOTH, TYPE_INT, "0", "use ignore_eos with max_tokens"),
-    REFUSE("stop_token_ids", BOTH, TYPE_ARRAY, "[]", "use stop strings"),
-    REFUSE("stop_regex", BOTH, TYPE_STRING | TYPE_ARRAY, "\"\"|[]", "use stop strings"),
-    REFUSE("include_stop_str_in_output", BOTH, TYPE_BOOL, "false", "stop strings are never shown"),
-    REFUSE("skip_special_tokens", BOTH, TYPE_BOOL, "true", "control tokens are never shown"),
-    REFUSE("bad_words", BOTH, TYPE_ARRAY, "[]", "use logit_bias of -100"),
-    REFUSE("allowed_token_ids", BOTH, TYPE_ARRAY, "[]", "use logit_bias"),
-    REFUSE("logits_processors", BOTH, TYPE_ANY, "[]", no_sampler),
-    REFUSE("typical_p", BOTH, TYPE_NUMBER, "1", no_sampler),
-    REFUSE("tfs_z", BOTH, TYPE_NUMBER, "1", no_sampler),
-    REFUSE("top_a", BOTH, TYPE_NUMBER, "0", no_sampler),
-    REFUSE("top_n_sigma", BOTH, TYPE_NUMBER, "-1", no_sampler),
-    REFUSE("xtc_probability", BOTH, TYPE_NUMBER, "0", no_sampler),
-    REFUSE("dry_multiplier", BOTH, TYPE_NUMBER, "0", no_sampler),
-    REFUSE("dynatemp_range", BOTH, TYPE_NUMBER, "0", no_sampler),
-    REFUSE("mirostat", BOTH, TYPE_INT, "0", no_sampler),
-    REFUSE("samplers", BOTH, TYPE_ANY, NULL, "the order of the samplers is fixed"),
-    REFUSE("repeat_penalty", BOTH, TYPE_NUMBER, "1", "use repetition_penalty"),
-    REFUSE("length_penalty", BOTH, TYPE_NUMBER, "1", "beam search is not available"),
-    REFUSE("truncate_prompt_tokens", BOTH, TYPE_INT, "-1", "a prompt is never cut silently"),
-    REFUSE("lora", BOTH, TYPE_ANY, "[]", "adapters are not available"),
-
-    IGNORE("user", BOTH, TYPE_STRING),
-    IGNORE("safety_identifier", CHAT, TYPE_STRING),
-    IGNORE("metadata", CHAT, TYPE_OBJECT),
-    IGNORE("store", CHAT, TYPE_BOOL),
-    IGNORE("service_tier", CHAT, TYPE_STRING),
-    IGNORE("parallel_tool_calls", CHAT, TYPE_BOOL),
-    IGNORE("prompt_cache_key", CHAT, TYPE_STRING),
-    IGNORE("prompt_cache_retention", CHAT, TYPE_STRING),
-    IGNORE("cache_prompt", BOTH, TYPE_BOOL),
-    IGNORE("priority", BOTH, TYPE_INT),
-    IGNORE("request_id", BOTH, TYPE_STRING),
-    IGNORE("timings_per_token", BOTH, TYPE_BOOL),
-};
-
-const struct param *params_table(size_t *n_params)
-{
-    *n_params = sizeof table / sizeof table[0];
-    return table;
-}
 
 enum status request_body_parse(struct request_body *body, const char *text, size_t n_bytes,
                                struct error *err)
@@ -171,7 +37,9 @@ void request_body_release(struct request_body *body)
 
 static const struct param *find(enum endpoint endpoint, const char *name)
 {
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    size_t n_params;
+    const struct param *table = params_table(&n_params);
+    for (size_t i = 0; i < n_params; i++) {
         if ((table[i].endpoints & (unsigned)endpoint) && strcmp(table[i].name, name) == 0)
             return &table[i];
     }
@@ -226,12 +94,6 @@ static void store_number(const struct param *param, struct params *out, double v
         *(int64_t *)field = (int64_t)value;
     else
         *(double *)field = value;
-}
-
-static bool is_number_field(const struct param *param)
-{
-    return param->types == TYPE_BOOL || param->types == TYPE_NUMBER ||
-           (param->types == TYPE_INT && param->min <= param->max);
 }
 
 static bool is_blank(char c)
@@ -303,7 +165,7 @@ static enum status parse_member(const struct param *param, const cJSON *node,
     }
     if (param->kind != PARAM_HONOURED)
         return OK;
-    if (!is_number_field(param)) {
+    if (param->is_node) {
         *(struct param_value *)((char *)out + param->offset) = (struct param_value){node, *span};
         return OK;
     }
@@ -315,11 +177,14 @@ static enum status parse_member(const struct param *param, const cJSON *node,
 }
 
 enum status params_parse(enum endpoint endpoint, const struct request_body *body, bool strict,
-                         struct params *out, struct buf *ignored, struct error *err)
+                         struct params *out, struct buf *names, struct error *err)
 {
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (table[i].kind == PARAM_HONOURED && is_number_field(&table[i]))
+    size_t n_params;
+    const struct param *table = params_table(&n_params);
+    for (size_t i = 0; i < n_params; i++) {
+        bool applies = table[i].endpoints & (unsigned)endpoint;
+        if (applies && table[i].kind == PARAM_HONOURED && !table[i].is_node)
             store_number(&table[i], out, table[i].default_number);
     }
     struct json_cursor cursor;
@@ -337,12 +202,14 @@ enum status params_parse(enum endpoint endpoint, const struct request_body *body
         enum status status = param ? parse_member(param, node, &span, out, err) : OK;
         if (status != OK)
             return status;
-        if (!param || param->kind == PARAM_IGNORED) {
+        bool ignored =
+            param && param->kind == PARAM_IGNORED && !is_neutral(param->neutral, node, &span);
+        if (!param || ignored) {
             if (strict) {
                 return error_set_param(err, ERR_UNSUPPORTED, node->string,
                                        "'%s' would be ignored (strict mode)", node->string);
             }
-            params_ignored_add(ignored, node->string);
+            params_ignored_add(names, node->string);
         }
     }
     return OK;

@@ -1,6 +1,6 @@
 /* The one table of request parameters: what each field is, its range and default, where it applies
- * and what happens to it. Validation of both generation endpoints runs off this table, and so do
- * the tests and the OpenAPI document.
+ * and what happens to it. Validation of all endpoints with a body runs off this table, and so do
+ * the tests, the OpenAPI document and the reference in README.md.
  *
  * A field is honoured, refused (it would change the answer and we cannot do it: 400 naming it), or
  * ignored (harmless: its name goes into the header x-ignored-params). A name that is not in the
@@ -18,7 +18,12 @@
 
 struct cJSON;
 
-enum endpoint { ENDPOINT_CHAT = 1, ENDPOINT_COMPLETIONS = 2 };
+enum endpoint {
+    ENDPOINT_CHAT = 1,  // also /apply-template and the token count
+    ENDPOINT_COMPLETIONS = 2,
+    ENDPOINT_TOKENIZE = 4,
+    ENDPOINT_DETOKENIZE = 8,
+};
 
 enum param_kind { PARAM_HONOURED, PARAM_REFUSED, PARAM_IGNORED };
 
@@ -42,8 +47,9 @@ struct param_value {
 /* What the table fills in. Numbers hold their defaults when the field was not given. */
 struct params {
     struct param_value model, messages, prompt, stop, logit_bias, seed, stream_options, tools,
-        tool_choice, chat_template_kwargs;
-    bool stream, logprobs, ignore_eos, return_token_ids;
+        tool_choice, chat_template_kwargs, content, tokens, add_special, add_special_tokens;
+    bool stream, logprobs, ignore_eos, return_token_ids, parse_special, with_pieces,
+        return_token_strs;
     int64_t n, top_k, top_logprobs, legacy_logprobs, max_tokens, max_completion_tokens;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
 };
@@ -55,10 +61,12 @@ struct param {
     unsigned types;   // set of TYPE_*
     double min, max;  // numbers; min > max = no range
     bool min_excluded;
+    bool is_node;           // honoured: kept as a struct param_value for its reader
     double default_number;  // honoured numbers and booleans
     size_t offset;          // honoured: of the field in struct params
-    const char *neutral;    // refused: values that change nothing, as "false|0|\"auto\""
-    const char *note;       // refused: why, for the message
+    const char *neutral;    // refused, ignored: values that change nothing: "false|0|\"auto\""
+    const char *schema;     // JSON schema of a node where its types do not say it; NULL
+    const char *note;       // what it does, why it is refused or why ignoring it is harmless
 };
 
 const struct param *params_table(size_t *n_params);

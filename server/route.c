@@ -13,6 +13,7 @@
 
 static const struct route table[] = {
     {"POST", "/v1/chat/completions", false, AUTH_KEY, api_chat},
+    {"POST", "/v1/chat/completions/input_tokens", false, AUTH_KEY, api_count},
     {"POST", "/v1/completions", false, AUTH_KEY, api_completions},
     {"GET", "/v1/models", false, AUTH_KEY, api_models},
     {"GET", "/v1/models/", true, AUTH_KEY, api_model},

@@ -198,7 +198,8 @@ static enum status answer_render(const struct prepare *prepare, struct job *job,
 static enum status answer_tokenize(const struct prepare *prepare, struct job *job,
                                    struct error *err)
 {
-    enum status status = tokenize_text(prepare, job, err);
+    enum status status = job->request.messages_json != NULL ? tokenize_messages(prepare, job, err)
+                                                            : tokenize_text(prepare, job, err);
     if (status != OK)
         return status;
     size_t n = job->prompt.n_ids;

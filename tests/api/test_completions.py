@@ -113,3 +113,15 @@ def test_tokenize(fake):
         {"id": 195, "piece": [195]}, {"id": 169, "piece": [169]}]
     answer = fake.post("/detokenize", {"tokens": [104, 195, 169]})[2]
     assert answer["content"] == answer["prompt"] == "hé"
+
+
+def test_count_and_tokenize_of_a_chat(fake):
+    chat = {"messages": [{"role": "user", "content": "hi"}], "temperature": 0}
+    status, _, answer = fake.post("/v1/chat/completions/input_tokens", chat)
+    assert status == 200 and answer["object"] == "response.input_tokens"
+    answer = fake.post("/tokenize", {**chat, "return_token_strs": True})[2]
+    assert answer["count"] == len(answer["tokens"]) == len(answer["token_strs"])
+    status, head, _ = fake.post("/tokenize", {"content": "x", "invented": 1})
+    assert status == 200 and head["x-ignored-params"] == "invented"
+    assert fake.post("/tokenize", {"content": "x", "model": "nope"})[0] == 404
+    assert fake.post("/v1/chat/completions/input_tokens", {"messages": []})[0] == 400

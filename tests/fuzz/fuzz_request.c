@@ -6,8 +6,9 @@
  * a cJSON tree of our own, so that the parameter table is not judged by itself. Two mutations of
  * three put another value into a field, most others would only break the JSON.
  *
- * fuzz-sources: engine/base server/params.c server/json_members.c server/generation_request.c
- *   server/chat_request.c server/completion_request.c server/api_error.c
+ * fuzz-sources: engine/base server/params.c server/params_table.c server/json_members.c
+ *   server/generation_request.c server/chat_request.c server/completion_request.c
+ *   server/api_error.c
  * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
 #include <cjson/cJSON.h>
 #include <math.h>

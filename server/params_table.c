@@ -1,0 +1,213 @@
+/* The rows of the one table of request parameters; see params.h.
+ *
+ * Validation, /openapi.json, the reference in README.md (`wicara --print-parameters`) and the tests
+ * are all made from these rows, so a field that is added here is checked, documented and tested.
+ *
+ * Rows follow OpenAI's reference and the extensions of vLLM, llama.cpp and DeepSeek that clients
+ * really send; api.md sections 1.2, 1.3 and 1.11 say which field changes an answer. */
+#include "server/params.h"
+
+enum { BOTH = ENDPOINT_CHAT | ENDPOINT_COMPLETIONS };
+
+#define CHAT             ENDPOINT_CHAT
+#define COMPLETIONS      ENDPOINT_COMPLETIONS
+#define TOKENIZE         ENDPOINT_TOKENIZE
+#define DETOKENIZE       ENDPOINT_DETOKENIZE
+#define ALL              (BOTH | TOKENIZE | DETOKENIZE)
+#define ANY_RANGE        1, 0
+#define RANGE(low, high) low, high
+#define INT_MAX_RANGE    2147483647.0
+#define AT(field)        offsetof(struct params, field)
+
+/* Numbers and booleans, stored in struct params. */
+#define HONOUR(name, where, types, range, excluded, fallback, field, note)                         \
+    {                                                                                              \
+        name, where, PARAM_HONOURED, types, range, excluded, false, fallback, AT(field), NULL,     \
+            NULL, note                                                                             \
+    }
+/* Everything else, kept as a node for its reader. `schema`: JSON schema, NULL = by type alone. */
+#define VALUE(name, where, types, field, schema, note)                                             \
+    {                                                                                              \
+        name, where, PARAM_HONOURED, types, ANY_RANGE, false, true, 0, AT(field), NULL, schema,    \
+            note                                                                                   \
+    }
+#define REFUSE(name, where, types, neutral, note)                                                  \
+    {                                                                                              \
+        name, where, PARAM_REFUSED, types, ANY_RANGE, false, false, 0, 0, neutral, NULL, note      \
+    }
+/* `neutral`: values that say what happens anyway; they are not listed as ignored. */
+#define IGNORE(name, where, types, neutral, note)                                                  \
+    {                                                                                              \
+        name, where, PARAM_IGNORED, types, ANY_RANGE, false, false, 0, 0, neutral, NULL, note      \
+    }
+
+#define STRINGS "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}"
+#define IDS                                                                                        \
+    "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}"
+#define MESSAGES                                                                                   \
+    "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"role\"],"   \
+    "\"properties\":{\"role\":{\"enum\":[\"system\",\"developer\",\"user\",\"assistant\","         \
+    "\"tool\"]},\"content\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"null\"},"                \
+    "{\"type\":\"array\",\"items\":{\"type\":\"object\"}}]},\"tool_calls\":{\"type\":\"array\","   \
+    "\"items\":{\"type\":\"object\"}},\"tool_call_id\":{\"type\":\"string\"},"                     \
+    "\"prefix\":{\"type\":\"boolean\"}}}}"
+
+static const char no_tools[] = "tool calling is not available in this version";
+static const char no_schema[] = "constrained output is not available in this version";
+static const char no_audio[] = "this model makes text only";
+static const char no_sampler[] = "this sampling method is not available";
+static const char no_reasoning[] = "control of reasoning is not available in this version; "
+                                   "chat_template_kwargs reaches the model's own template";
+
+static const struct param table[] = {
+    VALUE("model", ALL, TYPE_STRING, model, NULL, "the served model's id, or \"default\""),
+    VALUE("messages", CHAT | TOKENIZE, TYPE_ARRAY, messages, MESSAGES,
+          "the conversation; content is text or an array of text parts"),
+    VALUE("prompt", COMPLETIONS, TYPE_STRING | TYPE_ARRAY, prompt,
+          "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":"
+          "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"integer\",\"minimum\":0},{\"type\":"
+          "\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}}]}}]}",
+          "a text, token ids, or an array of texts or of arrays of ids: one answer each"),
+    HONOUR("stream", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, stream,
+           "send server-sent events as the text is made"),
+    VALUE("stream_options", BOTH, TYPE_OBJECT, stream_options,
+          "{\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":\"boolean\"},"
+          "\"continuous_usage_stats\":{\"type\":\"boolean\"},"
+          "\"include_obfuscation\":{\"type\":\"boolean\"}}}",
+          "include_usage: a last chunk with usage; continuous_usage_stats: usage in each chunk"),
+    HONOUR("n", BOTH, TYPE_INT, RANGE(1, 8), false, 1, n, "answers to the same prompt"),
+    HONOUR("max_tokens", BOTH, TYPE_INT, RANGE(1, INT_MAX_RANGE), false, 0, max_tokens,
+           "most tokens of an answer; without it a chat may fill the context, a completion has 16"),
+    HONOUR("max_completion_tokens", CHAT, TYPE_INT, RANGE(1, INT_MAX_RANGE), false, 0,
+           max_completion_tokens, "the newer name of max_tokens, wins over it"),
+    HONOUR("temperature", BOTH, TYPE_NUMBER, RANGE(0, 2), false, 0.8, temperature,
+           "0 takes the most probable token"),
+    HONOUR("top_p", BOTH, TYPE_NUMBER, RANGE(0, 1), false, 1, top_p,
+           "the most probable tokens up to this share"),
+    HONOUR("top_k", BOTH, TYPE_INT, RANGE(-1, INT_MAX_RANGE), false, 0, top_k,
+           "the k most probable tokens; 0 or -1: all"),
+    HONOUR("min_p", BOTH, TYPE_NUMBER, RANGE(0, 1), false, 0.05, min_p,
+           "tokens of at least this share of the best one's probability"),
+    HONOUR("presence_penalty", BOTH, TYPE_NUMBER, RANGE(-2, 2), false, 0, presence_penalty,
+           "taken from tokens that the answer has"),
+    HONOUR("frequency_penalty", BOTH, TYPE_NUMBER, RANGE(-2, 2), false, 0, frequency_penalty,
+           "taken from tokens for each time that the answer has them"),
+    HONOUR("repetition_penalty", BOTH, TYPE_NUMBER, RANGE(0, 100), true, 1, repetition_penalty,
+           "divides the logit of tokens that the prompt or the answer has"),
+    VALUE("seed", BOTH, TYPE_INT, seed, NULL, "64 bits; the answer says which one was used"),
+    VALUE("stop", BOTH, TYPE_STRING | TYPE_ARRAY, stop,
+          "{\"oneOf\":[{\"type\":\"string\",\"minLength\":1,\"maxLength\":256},{\"type\":\"array\","
+          "\"maxItems\":16,\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":256}}]}",
+          "up to 16 texts that end the answer; they are not shown"),
+    VALUE("logit_bias", BOTH, TYPE_OBJECT, logit_bias,
+          "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,"
+          "\"maximum\":100}}",
+          "token id to a number that is added to its logit; -100 bans"),
+    HONOUR("logprobs", CHAT, TYPE_BOOL, ANY_RANGE, false, 0, logprobs,
+           "log-probabilities of the answer's tokens"),
+    HONOUR("top_logprobs", CHAT, TYPE_INT, RANGE(0, 20), false, -1, top_logprobs,
+           "alternatives at each token; needs logprobs"),
+    HONOUR("logprobs", COMPLETIONS, TYPE_INT, RANGE(0, 5), false, -1, legacy_logprobs,
+           "log-probabilities and this many alternatives at each token"),
+    HONOUR("ignore_eos", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, ignore_eos,
+           "go on after the model's end of the answer"),
+    HONOUR("return_token_ids", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, return_token_ids,
+           "adds token_ids to each choice"),
+    VALUE("chat_template_kwargs", CHAT | TOKENIZE, TYPE_OBJECT, chat_template_kwargs, NULL,
+          "variables for the model's template"),
+    VALUE("tools", CHAT | TOKENIZE, TYPE_ARRAY, tools,
+          "{\"type\":\"array\",\"items\":{\"type\":\"object\"}}", "functions that may be called"),
+    VALUE("tool_choice", CHAT, TYPE_STRING | TYPE_OBJECT, tool_choice, NULL,
+          "which of the tools, if any, is called"),
+
+    VALUE("content", TOKENIZE, TYPE_STRING, content, NULL,
+          "llama.cpp's name of the text; no beginning-of-text token unless add_special"),
+    VALUE("prompt", TOKENIZE, TYPE_STRING, prompt, NULL,
+          "vLLM's name of the text; with a beginning-of-text token unless add_special_tokens is "
+          "false"),
+    VALUE("add_special", TOKENIZE, TYPE_BOOL, add_special, NULL,
+          "add what the model puts around a text (beginning-of-text)"),
+    VALUE("add_special_tokens", TOKENIZE, TYPE_BOOL, add_special_tokens, NULL,
+          "the same, by vLLM's name"),
+    HONOUR("parse_special", TOKENIZE, TYPE_BOOL, ANY_RANGE, false, 1, parse_special,
+           "text of control tokens becomes them"),
+    HONOUR("with_pieces", TOKENIZE, TYPE_BOOL, ANY_RANGE, false, 0, with_pieces,
+           "tokens as {id, piece}"),
+    HONOUR("return_token_strs", TOKENIZE, TYPE_BOOL, ANY_RANGE, false, 0, return_token_strs,
+           "adds token_strs, the tokens' texts"),
+    VALUE("tokens", DETOKENIZE, TYPE_ARRAY, tokens, IDS, "token ids"),
+
+    REFUSE("functions", CHAT, TYPE_ARRAY, "[]", no_tools),
+    REFUSE("function_call", CHAT, TYPE_STRING | TYPE_OBJECT, "\"none\"|\"auto\"", no_tools),
+    REFUSE("response_format", BOTH, TYPE_OBJECT, "{\"type\":\"text\"}", no_schema),
+    REFUSE("guided_json", BOTH, TYPE_ANY, NULL, no_schema),
+    REFUSE("guided_regex", BOTH, TYPE_ANY, NULL, no_schema),
+    REFUSE("guided_choice", BOTH, TYPE_ANY, NULL, no_schema),
+    REFUSE("guided_grammar", BOTH, TYPE_ANY, NULL, no_schema),
+    REFUSE("structured_outputs", BOTH, TYPE_ANY, NULL, no_schema),
+    REFUSE("grammar", BOTH, TYPE_ANY, "\"\"", no_schema),
+    REFUSE("json_schema", BOTH, TYPE_ANY, NULL, no_schema),
+    REFUSE("modalities", CHAT, TYPE_ARRAY, "[\"text\"]", no_audio),
+    REFUSE("audio", CHAT, TYPE_OBJECT, NULL, no_audio),
+    REFUSE("prediction", CHAT, TYPE_OBJECT, NULL, "predicted outputs are not available"),
+    REFUSE("web_search_options", CHAT, TYPE_OBJECT, NULL, "this server does not search the web"),
+    REFUSE("verbosity", CHAT, TYPE_STRING, "\"medium\"", "the models here know no verbosity"),
+    REFUSE("reasoning_effort", CHAT, TYPE_STRING, "\"none\"", no_reasoning),
+    REFUSE("reasoning", CHAT, TYPE_OBJECT, "{}", no_reasoning),
+    REFUSE("thinking", CHAT, TYPE_OBJECT, "{\"type\":\"disabled\"}", no_reasoning),
+    REFUSE("enable_thinking", CHAT, TYPE_BOOL, "false", no_reasoning),
+    REFUSE("thinking_token_budget", CHAT, TYPE_INT, NULL, no_reasoning),
+    REFUSE("documents", CHAT, TYPE_ARRAY, "[]", "documents are not available"),
+    REFUSE("chat_template", CHAT | TOKENIZE, TYPE_STRING, NULL,
+           "the model's own template is always used"),
+    REFUSE("add_generation_prompt", CHAT, TYPE_BOOL, "true", "a reply always starts a new turn"),
+    REFUSE("continue_final_message", CHAT, TYPE_BOOL, "false", "a reply always starts a new turn"),
+    REFUSE("echo", BOTH, TYPE_BOOL, "false", "echo is not available in this version"),
+    REFUSE("suffix", COMPLETIONS, TYPE_STRING, "\"\"", "fill-in-the-middle is not available"),
+    REFUSE("best_of", BOTH, TYPE_INT, "1", "use n and choose among the answers"),
+    REFUSE("use_beam_search", BOTH, TYPE_BOOL, "false", "beam search is not available"),
+    REFUSE("prompt_logprobs", BOTH, TYPE_INT | TYPE_BOOL, "false",
+           "log-probabilities of the prompt are not available in this version"),
+    REFUSE("min_tokens", BOTH, TYPE_INT, "0", "use ignore_eos with max_tokens"),
+    REFUSE("stop_token_ids", BOTH, TYPE_ARRAY, "[]", "use stop strings"),
+    REFUSE("stop_regex", BOTH, TYPE_STRING | TYPE_ARRAY, "\"\"|[]", "use stop strings"),
+    REFUSE("include_stop_str_in_output", BOTH, TYPE_BOOL, "false", "stop strings are never shown"),
+    REFUSE("skip_special_tokens", BOTH, TYPE_BOOL, "true", "control tokens are never shown"),
+    REFUSE("bad_words", BOTH, TYPE_ARRAY, "[]", "use logit_bias of -100"),
+    REFUSE("allowed_token_ids", BOTH, TYPE_ARRAY, "[]", "use logit_bias"),
+    REFUSE("logits_processors", BOTH, TYPE_ANY, "[]", no_sampler),
+    REFUSE("typical_p", BOTH, TYPE_NUMBER, "1", no_sampler),
+    REFUSE("tfs_z", BOTH, TYPE_NUMBER, "1", no_sampler),
+    REFUSE("top_a", BOTH, TYPE_NUMBER, "0", no_sampler),
+    REFUSE("top_n_sigma", BOTH, TYPE_NUMBER, "-1", no_sampler),
+    REFUSE("xtc_probability", BOTH, TYPE_NUMBER, "0", no_sampler),
+    REFUSE("dry_multiplier", BOTH, TYPE_NUMBER, "0", no_sampler),
+    REFUSE("dynatemp_range", BOTH, TYPE_NUMBER, "0", no_sampler),
+    REFUSE("mirostat", BOTH, TYPE_INT, "0", no_sampler),
+    REFUSE("samplers", BOTH, TYPE_ANY, NULL, "the order of the samplers is fixed"),
+    REFUSE("repeat_penalty", BOTH, TYPE_NUMBER, "1", "use repetition_penalty"),
+    REFUSE("length_penalty", BOTH, TYPE_NUMBER, "1", "beam search is not available"),
+    REFUSE("truncate_prompt_tokens", BOTH, TYPE_INT, "-1", "a prompt is never cut silently"),
+    REFUSE("lora", BOTH, TYPE_ANY, "[]", "adapters are not available"),
+
+    IGNORE("user", BOTH, TYPE_STRING, NULL, "no account is kept of users"),
+    IGNORE("safety_identifier", CHAT, TYPE_STRING, NULL, "no account is kept of users"),
+    IGNORE("metadata", CHAT, TYPE_OBJECT, NULL, "nothing is stored that it could describe"),
+    IGNORE("store", CHAT, TYPE_BOOL, "false", "chat completions are not stored"),
+    IGNORE("service_tier", CHAT, TYPE_STRING, "\"auto\"|\"default\"", "there is one tier"),
+    IGNORE("parallel_tool_calls", CHAT, TYPE_BOOL, NULL, "no tool is called"),
+    IGNORE("prompt_cache_key", CHAT, TYPE_STRING, NULL,
+           "equal prefixes are always found; cache_salt separates them"),
+    IGNORE("prompt_cache_retention", CHAT, TYPE_STRING, NULL,
+           "the cache keeps what it has room for"),
+    IGNORE("cache_prompt", BOTH, TYPE_BOOL, "true", "prefixes are always cached"),
+    IGNORE("priority", BOTH, TYPE_INT, "0", "the queue is fair among API keys"),
+    IGNORE("request_id", BOTH, TYPE_STRING, NULL, "the header X-Request-Id names a request"),
+    IGNORE("timings_per_token", BOTH, TYPE_BOOL, "false", "timings come with usage, at the end"),
+};
+
+const struct param *params_table(size_t *n_params)
+{
+    *n_params = sizeof table / sizeof table[0];
+    return table;
+}
