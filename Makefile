@@ -188,14 +188,27 @@ lint:  ## Includes, sizes, banned functions, format
 debug asan tsan:  ## The server built with asserts and poison, or under a sanitizer
 	@$(MAKE) --no-print-directory VARIANT=$@ build/$@/wicara
 
-.PHONY: bench bench-kernels bench-peers
-bench: all  ## Speed over HTTP, ours alone
-	@python3 tests/bench/bench.py --model "$(MODEL)" --binary $(OUT)/wicara
+# ROWS chooses the groups of rows (tests/bench/README.md), BENCH_MODEL the file, e.g. one that
+# make_model wrote: build/release/tests/bench/make_model /tmp/1b.gguf 1b
+.PHONY: bench bench-engine bench-kernels bench-peers cost
+ROWS ?= throughput
+BENCH_MODEL ?= $(MODEL)
+BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/*.c))
+bench_py = python3 tests/bench/bench.py --model "$(BENCH_MODEL)" --binary $(OUT)/wicara \
+           --engine-bench $(OUT)/tests/bench/engine_bench --probe $(OUT)/tests/bench/probe
+bench: all $(BENCH_BIN)  ## Speed over HTTP, ours alone (ROWS=all or groups of rows, BENCH_MODEL=FILE)
+	@$(bench_py) --groups $(ROWS) $(ARGS)
+bench-engine: $(BENCH_BIN)  ## Speed of the engine alone, and what this machine can do
+	@$(OUT)/tests/bench/probe
+	@$(OUT)/tests/bench/engine_bench "$(BENCH_MODEL)" $(ARGS)
+cost: all $(BENCH_BIN)  ## Price of a million tokens from the traffic held (PRICE=0.10 an hour)
+	@$(bench_py) --groups traffic --traffic-kinds chat,rag,agent --price $(PRICE) $(ARGS)
+PRICE ?= 0.10
 bench-kernels: $(CHECK_BIN)  ## GB/s and GOP/s of each kernel and level
 	@for t in $^; do $$t --bench; done
-bench-peers: all  ## Ours and llama.cpp interleaved (builds llama.cpp from its pinned package)
+bench-peers: all $(BENCH_BIN)  ## Ours and llama.cpp interleaved (builds llama.cpp from its package)
 	@sh tests/bench/build_peers.sh
-	@python3 tests/bench/bench.py --model "$(MODEL)" --binary $(OUT)/wicara --peers build/peers/build/bin
+	@$(bench_py) --groups $(ROWS) --peers build/peers/build/bin $(ARGS)
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16

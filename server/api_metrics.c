@@ -31,6 +31,12 @@ static void counter(struct page *page, const char *name, const char *help, uint6
     buf_printf(&page->out, "%s{%s} %" PRIu64 "\n", name, page->label.bytes, value);
 }
 
+static void counter_seconds(struct page *page, const char *name, const char *help, uint64_t us)
+{
+    head(page, name, "counter", help);
+    buf_printf(&page->out, "%s{%s} %.9g\n", name, page->label.bytes, (double)us * 1e-6);
+}
+
 static void histogram(struct page *page, const char *name, const char *help,
                       const struct histogram *histogram)
 {
@@ -109,6 +115,12 @@ static void write_engine(struct page *page, const struct engine_metrics *m)
     counter(page, "wicara_decode_steps_total", "Steps with decode rows.", m->decode_steps);
     counter(page, "wicara_decode_rows_total", "Decode rows computed.", m->decode_rows);
     counter(page, "wicara_prefill_rows_total", "Prefill rows computed.", m->prefill_rows);
+    counter_seconds(page, "wicara_forward_seconds_total", "Time of steps in the model.",
+                    m->forward_us);
+    counter_seconds(page, "wicara_sampling_seconds_total", "Time of steps in drawing tokens.",
+                    m->sampling_us);
+    counter_seconds(page, "wicara_delivery_seconds_total", "Time of steps in text and events.",
+                    m->delivery_us);
     gauge(page, "wicara_kv_blocks", "KV blocks in the pool.", (double)m->kv_blocks);
     gauge(page, "wicara_kv_blocks_free", "KV blocks that a request could take.",
           (double)m->kv_blocks_free);

@@ -18,6 +18,9 @@
     X(decode_rows)                                                                                 \
     X(prefill_rows)                                                                                \
     X(decode_steps)                                                                                \
+    X(forward_us)                                                                                  \
+    X(sampling_us)                                                                                 \
+    X(delivery_us)                                                                                 \
     X(finished_stop)                                                                               \
     X(finished_length)                                                                             \
     X(finished_cancelled)                                                                          \

@@ -181,17 +181,23 @@ bool scheduler_step(struct scheduler *s)
         scheduler_apply(s, (struct batch_event){.type = BATCH_STEP_LOST});
         return true;
     }
+    int64_t forward_ns = clock_ns();
     commit(s);
     size_t n_draws = list_draws(s);
     if (n_draws == 1)
         run_draws(s, 0, 1, 0);
     else if (n_draws > 1)
         pool_run(s->parts.pool, n_draws, 1, run_draws, s);
+    int64_t drawn_ns = clock_ns();
     scheduler_apply(s, (struct batch_event){.type = BATCH_STEP_DONE,
                                             .n_tokens = s->plan.n_rows,
-                                            .us = (clock_ns() - start_ns) / 1000});
+                                            .us = (drawn_ns - start_ns) / 1000});
     count_step(s);
     for (size_t i = 0; i < n_draws; i++)
         scheduler_deliver(s, &s->draws[i]);
+    struct metrics *metrics = s->parts.metrics;
+    metrics_count(&metrics->forward_us, (uint64_t)(forward_ns - start_ns) / 1000);
+    metrics_count(&metrics->sampling_us, (uint64_t)(drawn_ns - forward_ns) / 1000);
+    metrics_count(&metrics->delivery_us, (uint64_t)(clock_ns() - drawn_ns) / 1000);
     return true;
 }

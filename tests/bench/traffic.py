@@ -1,0 +1,102 @@
+"""Real traffic: Poisson arrivals from seeded traces, and how many users a server holds.
+
+A trace is a pure function of (kind, rate, seed). A server holds a rate when the first token comes
+within 2 s for 99 of 100 requests and 99 of 100 gaps between tokens are 100 ms or less (the limits of
+MLPerf's server scenario for a model of 8B). The rate is doubled from a low one until it fails, then
+the interval is halved. What was served at the greatest rate held is the goodput, and, with the
+machine's price an hour, gives the price of a million tokens.
+"""
+from servers import Stream, percentile, run_streams, seeded, unique_prompt
+
+FIRST_TOKEN_S, GAP_S = 2.0, 0.1
+REQUESTS_MIN = 8
+RATE_MAX = 64.0
+
+
+def chat(rng, _):
+    """256 words in, 256 tokens out, spread by a factor of two either way."""
+    return unique_prompt(rng, int(256 * 2 ** rng.uniform(-1, 1))), int(256 * 2 ** rng.uniform(-1, 1))
+
+
+def rag(rng, _):
+    return unique_prompt(rng, 4000), 128
+
+
+def agent(rng, state):
+    """20 agents take turns over one shared prefix; each turn adds to the agent's own text."""
+    state.setdefault("prefix", unique_prompt(seeded("agent prefix"), 4000))
+    who = rng.randrange(20)
+    text = state.setdefault(who, f" agent {who}:") + " " + unique_prompt(rng, 60)
+    state[who] = text
+    return state["prefix"] + text, 64
+
+
+KINDS = {"chat": chat, "rag": rag, "agent": agent}
+
+
+def trace(kind, rate, seconds, seed):
+    rng, state, at, requests = seeded(kind, seed), {}, 0.0, []
+    while True:
+        at += rng.expovariate(1) / rate
+        if at > seconds and len(requests) >= REQUESTS_MIN:
+            return requests
+        requests.append((at, *KINDS[kind](rng, state)))
+
+
+def run_trace(server, kind, rate, seconds, seed):
+    requests = trace(kind, rate, seconds, seed)
+    streams = [Stream(server, prompt, n, cache=kind == "agent") for _, prompt, n in requests]
+
+    def hopeless():  # so far behind that waiting for the end would only cost time
+        return any(s.times and s.first_s > 8 * FIRST_TOKEN_S for s in streams)
+
+    run_streams([(r[0], s) for r, s in zip(requests, streams)], hopeless)
+    if not all(s.done for s in streams):
+        for s in streams:
+            if hasattr(s, "socket"):
+                s.socket.close()
+        return None
+    start = min(s.sent for s in streams)
+    end = max(s.times[-1] for s in streams)
+    gaps = [g for s in streams for g in s.gaps()]
+    return {"first_p99": percentile([s.first_s for s in streams], 99),
+            "gap_p99": percentile(gaps, 99) if gaps else 0.0,
+            "out_tokens_s": sum(len(s.times) for s in streams) / (end - start),
+            "in_words_s": sum(len(r[1].split()) for r in requests) / (end - start)}
+
+
+def holds(result):
+    return result is not None and result["first_p99"] <= FIRST_TOKEN_S and result["gap_p99"] <= GAP_S
+
+
+def goodput(server, args):
+    values = {}
+    for kind in args.traffic_kinds.split(","):
+        low, high, best = 0.0, 0.125, None
+        while high <= RATE_MAX:
+            result = run_trace(server, kind, high, args.traffic_seconds, args.seed)
+            if not holds(result):
+                break
+            low, best, high = high, result, 2 * high
+        for turn in range(2):
+            middle = (low + high) / 2
+            result = run_trace(server, kind, middle, args.traffic_seconds, args.seed)
+            if holds(result):
+                low, best = middle, result
+            else:
+                high = middle
+        values[f"traffic {kind}: requests/s held"] = low
+        if best:
+            values[f"traffic {kind}: tokens/s out then"] = best["out_tokens_s"]
+            values[f"traffic {kind}: first token p99 then (ms)"] = 1e3 * best["first_p99"]
+            values[f"traffic {kind}: gap p99 then (ms)"] = 1e3 * best["gap_p99"]
+            if args.price:
+                values.update(cost(kind, best, args.price))
+    return values
+
+
+def cost(kind, best, price):
+    """Price of a million tokens when input and output share the machine by their part of them."""
+    hour_out, hour_in = best["out_tokens_s"] * 3600, best["in_words_s"] * 3600
+    return {f"traffic {kind}: price per million tokens in + out": price / (hour_out + hour_in) * 1e6,
+            f"traffic {kind}: price per million tokens out": price / hour_out * 1e6}
