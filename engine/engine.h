@@ -206,7 +206,7 @@ struct engine_metrics {
     uint64_t prefix_queries, prefix_hits;  // tokens
     uint64_t preemptions;
     uint64_t steps, decode_rows, prefill_rows,
-        decode_steps;  // decode_steps: steps with decode rows
+        decode_steps;                               // decode_steps: steps with decode rows
     uint64_t forward_us, sampling_us, delivery_us;  // of steps: model, draws, text and events
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error;
     const struct histogram *time_to_first_token_s, *inter_token_s, *e2e_s, *queue_s, *prefill_s,

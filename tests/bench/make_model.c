@@ -2,9 +2,9 @@
  *
  *   make_model OUT.gguf [preset] [key=value ...]
  *
- * Presets set a shape, keys change it: arch=llama|qwen2|qwen3|qwen3moe layers= embd= heads= kv_heads=
- * head_dim= ff= vocab= ctx= tied=0|1 experts= experts_used= expert_ff= rope_base= seed= type=
- * (a GGUF type such as q8_0, or q4_k_m: the mix that llama.cpp's quantiser chooses under that name).
+ * Presets set a shape, keys change it: arch=llama|qwen2|qwen3|qwen3moe layers= embd= heads=
+ * kv_heads= head_dim= ff= vocab= ctx= tied=0|1 experts= experts_used= expert_ff= rope_base= seed=
+ * type= (a GGUF type such as q8_0, or q4_k_m or q5_k_m: the mixes of llama.cpp's quantiser).
  *
  * Quants are random bits under scales that give every matrix a spread of 1 / sqrt(columns), so that
  * activations stay finite through any depth; speed does not depend on what the numbers are. The
