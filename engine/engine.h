@@ -23,6 +23,10 @@ enum {
     ENGINE_STOP_BYTES_MAX = 256,  // bytes of one stop string
     ENGINE_CHOICES_MAX = 8,       // n
     ENGINE_LOGIT_BIAS_MAX = 1024,
+    ENGINE_STOP_TOKENS_MAX = 64,
+    ENGINE_BAD_WORDS_MAX = 128,   // texts of one request, each of at most
+    ENGINE_WORD_BYTES_MAX = 256,  // so many bytes; also of text in logit_bias
+    ENGINE_DRY_BREAKERS_MAX = 32,
     ENGINE_TOP_LOGPROBS_MAX = 20,
     ENGINE_TENANT_BYTES = 32,
 };
@@ -91,12 +95,20 @@ struct job_logit_bias {
     float bias;
 };
 
+/* The bias of every token of a text. */
+struct job_text_bias {
+    const char *text;
+    float bias;
+};
+
 /* All pointers are borrowed for the duration of engine_submit() only. Ranges were checked by the
  * server's parameter table; the engine checks what depends on the model (token ids, context). */
 struct job_request {
     enum job_kind kind;
     uint8_t tenant[ENGINE_TENANT_BYTES];  // digest of the API key, zeros without one
-    int64_t arrival_unix_s;               // the date that a template may ask for
+    bool has_cache_salt;                  // shares cached prefixes with requests of equal salt only
+    uint8_t cache_salt[ENGINE_TENANT_BYTES];
+    int64_t arrival_unix_s;  // the date that a template may ask for
 
     const char *messages_json;            // CHAT, RENDER: JSON array
     const char *tools_json;               // JSON array or NULL
@@ -123,6 +135,24 @@ struct job_request {
     const struct job_logit_bias *logit_bias;
     size_t n_logit_bias;
     int32_t top_logprobs;  // -1 = none, else 0..ENGINE_TOP_LOGPROBS_MAX
+
+    /* Zero turns each of these off. */
+    bool include_stop;  // the stop string, or the text of the stop token, is shown
+    const int32_t *stop_tokens;
+    size_t n_stop_tokens;
+    size_t min_tokens;       // no end of the answer and no stop before
+    int32_t penalty_window;  // last tokens that the penalties look at
+    float typical_p, top_n_sigma, xtc_probability, xtc_threshold;
+    float dry_multiplier, dry_base;
+    int32_t dry_allowed_length, dry_window;
+    const char *const *dry_breakers;  // texts; a token that holds one ends a repetition
+    size_t n_dry_breakers;
+    const struct job_text_bias *text_bias;
+    size_t n_text_bias;
+    const char *const *bad_words;
+    size_t n_bad_words;
+    const int32_t *allowed_tokens;
+    size_t n_allowed_tokens;
 
     /* Called when the job's event queue becomes non-empty, from an engine thread and without any
      * lock held: copy a flag and return, never block, never call back into the job. */
@@ -167,7 +197,9 @@ struct job_event {
     const struct job_token *tokens;  // TEXT: tokens whose text ends in this part; TOKENS
     size_t n_tokens;
     enum finish_reason finish_reason;
-    const char *stop;                     // FINISHED: the stop string that matched, or NULL
+    const char *stop;     // FINISHED: the stop string that matched, or NULL
+    bool has_stop_token;  // FINISHED: one of stop_tokens ended it:
+    int32_t stop_token;
     struct error error;                   // REJECTED, FAILED
     uint64_t seed;                        // PREPARED, DONE
     size_t prompt_tokens;                 // PREPARED, DONE

@@ -86,19 +86,42 @@ void answer_write_token_ids(struct buf *out, const struct job_token *tokens, siz
         buf_printf(out, "%s%" PRId32, more || i > 0 ? "," : "", tokens[i].token);
 }
 
+void answer_write_stop_reason(struct buf *out, const char *stop, bool has_token, int32_t token)
+{
+    if (!stop && !has_token)
+        return;
+    buf_append_text(out, ",\"stop_reason\":");
+    if (stop)
+        buf_append_json(out, stop, strlen(stop));
+    else
+        buf_printf(out, "%" PRId32, token);
+}
+
+/* A phase's tokens and time under llama.cpp's names. */
+static void write_phase(struct buf *out, const char *name, size_t n_tokens, double seconds)
+{
+    double n = (double)n_tokens;
+    buf_printf(out,
+               ",\"%s_n\":%zu,\"%s_ms\":%.3f,\"%s_per_token_ms\":%.3f,"
+               "\"%s_per_second\":%.3f",
+               name, n_tokens, name, seconds * 1e3, name, n > 0 ? seconds * 1e3 / n : 0, name,
+               seconds > 0 ? n / seconds : 0);
+}
+
 void answer_write_usage(struct buf *out, const struct job_event *done)
 {
     buf_printf(out,
                ",\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%zu}}",
+               "\"prompt_tokens_details\":{\"cached_tokens\":%zu},\"prompt_cache_hit_tokens\":%zu,"
+               "\"prompt_cache_miss_tokens\":%zu}",
                done->prompt_tokens, done->completion_tokens,
-               done->prompt_tokens + done->completion_tokens, done->cached_tokens);
-    buf_printf(out,
-               ",\"timings\":{\"cache_n\":%zu,\"prompt_n\":%zu,\"predicted_n\":%zu,"
-               "\"queue_ms\":%.3f,\"prompt_ms\":%.3f,\"predicted_ms\":%.3f}",
-               done->cached_tokens, done->prompt_tokens - done->cached_tokens,
-               done->completion_tokens, done->queue_s * 1e3, done->prefill_s * 1e3,
-               done->decode_s * 1e3);
+               done->prompt_tokens + done->completion_tokens, done->cached_tokens,
+               done->cached_tokens, done->prompt_tokens - done->cached_tokens);
+    buf_printf(out, ",\"timings\":{\"cache_n\":%zu,\"queue_ms\":%.3f", done->cached_tokens,
+               done->queue_s * 1e3);
+    write_phase(out, "prompt", done->prompt_tokens - done->cached_tokens, done->prefill_s);
+    write_phase(out, "predicted", done->completion_tokens, done->decode_s);
+    buf_append_char(out, '}');
 }
 
 static void chunk_begin(struct answer *answer, struct buf *out)
@@ -163,6 +186,8 @@ static bool gather_event(struct answer *answer, const struct job_event *event, s
     if (event->type == EVENT_FINISHED) {
         choice->finished = true;
         choice->finish_reason = event->finish_reason;
+        choice->has_stop_token = event->has_stop_token;
+        choice->stop_token = event->stop_token;
         if (event->stop) {
             choice->stop = mem_strdup(event->stop);
             return choice->stop != NULL;

@@ -28,6 +28,8 @@ struct answer_choice {
     bool finished;
     enum finish_reason finish_reason;
     char *stop;  // the stop string that matched, NULL = none
+    bool has_stop_token;
+    int32_t stop_token;
 };
 
 struct answer {
@@ -57,6 +59,8 @@ const char *answer_finish_name(enum finish_reason reason);
 void answer_write_float(struct buf *out, float value);
 void answer_write_token_ids(struct buf *out, const struct job_token *tokens, size_t n_tokens,
                             bool more);
+/* ,"stop_reason":...: the stop string or token that ended a choice; nothing without one. */
+void answer_write_stop_reason(struct buf *out, const char *stop, bool has_token, int32_t token);
 /* ,"usage":{...},"timings":{...} */
 void answer_write_usage(struct buf *out, const struct job_event *done);
 

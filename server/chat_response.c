@@ -72,10 +72,7 @@ void chat_write_finish_chunk(struct answer *answer, const struct job_event *even
     buf_printf(out,
                "{\"index\":%" PRIu32 ",\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"",
                event->choice, answer_finish_name(event->finish_reason));
-    if (event->stop) {
-        buf_append_text(out, ",\"stop_reason\":");
-        buf_append_json(out, event->stop, strlen(event->stop));
-    }
+    answer_write_stop_reason(out, event->stop, event->has_stop_token, event->stop_token);
     buf_append_char(out, '}');
 }
 
@@ -113,9 +110,6 @@ void chat_write_choice(struct answer *answer, size_t index, struct buf *out)
         buf_append_char(out, ']');
     }
     buf_printf(out, ",\"finish_reason\":\"%s\"", answer_finish_name(choice->finish_reason));
-    if (choice->stop) {
-        buf_append_text(out, ",\"stop_reason\":");
-        buf_append_json(out, choice->stop, strlen(choice->stop));
-    }
+    answer_write_stop_reason(out, choice->stop, choice->has_stop_token, choice->stop_token);
     buf_append_char(out, '}');
 }

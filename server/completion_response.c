@@ -126,10 +126,7 @@ void completion_write_finish_chunk(struct answer *answer, const struct job_event
     buf_printf(out,
                "{\"index\":%" PRIu32 ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"",
                event->choice, answer_finish_name(event->finish_reason));
-    if (event->stop) {
-        buf_append_text(out, ",\"stop_reason\":");
-        buf_append_json(out, event->stop, strlen(event->stop));
-    }
+    answer_write_stop_reason(out, event->stop, event->has_stop_token, event->stop_token);
     buf_append_char(out, '}');
 }
 
@@ -140,9 +137,6 @@ void completion_write_choice(struct answer *answer, size_t index, struct buf *ou
     buf_append_json(out, choice->text.bytes ? choice->text.bytes : "", choice->text.n_bytes);
     write_logprobs(answer, choice, out);
     buf_printf(out, ",\"finish_reason\":\"%s\"", answer_finish_name(choice->finish_reason));
-    if (choice->stop) {
-        buf_append_text(out, ",\"stop_reason\":");
-        buf_append_json(out, choice->stop, strlen(choice->stop));
-    }
+    answer_write_stop_reason(out, choice->stop, choice->has_stop_token, choice->stop_token);
     buf_append_char(out, '}');
 }

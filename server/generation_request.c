@@ -1,6 +1,6 @@
-/* What chat and completion requests share: the table's numbers, model, stop, seed, logit_bias and
- * stream_options into a job_request. Integers that must be exact (seed, token ids) are read from
- * the text, because a double loses them above 2^53. */
+/* What chat and completion requests share: the table's numbers, model, seed and stream_options into
+ * a job_request; the lists are read in request_lists.c. Integers that must be exact (seed) are read
+ * from the text, because a double loses them above 2^53. */
 #include "server/generation_request.h"
 
 #include <cjson/cJSON.h>
@@ -77,73 +77,6 @@ static enum status read_stream_options(struct generation_request *request, struc
     return OK;
 }
 
-static enum status read_stop(struct generation_request *request, struct error *err)
-{
-    const cJSON *node = request->params.stop.node;
-    if (!node)
-        return OK;
-    size_t n_stops = cJSON_IsString(node) ? 1 : (size_t)cJSON_GetArraySize(node);
-    if (n_stops > STOPS_MAX) {
-        return error_set_param(err, ERR_INVALID, "stop", "'stop' has %zu strings, the most is %d",
-                               n_stops, STOPS_MAX);
-    }
-    const char **stops = arena_alloc(&request->arena, STOPS_MAX * sizeof *stops);
-    if (!stops)
-        return error_set(err, ERR_MEMORY, "no memory for the stop strings");
-    const cJSON *item = cJSON_IsString(node) ? node : node->child;
-    size_t n = 0;
-    for (; item && n < n_stops; item = item->next) {
-        if (!cJSON_IsString(item))
-            return error_set_param(err, ERR_INVALID, "stop", "'stop' must hold strings only");
-        size_t bytes = strlen(item->valuestring);
-        if (bytes == 0 || bytes > ENGINE_STOP_BYTES_MAX) {
-            return error_set_param(err, ERR_INVALID, "stop",
-                                   "a stop string must have 1 to %d bytes, not %zu",
-                                   ENGINE_STOP_BYTES_MAX, bytes);
-        }
-        stops[n++] = item->valuestring;
-    }
-    request->job.stops = stops;
-    request->job.n_stops = n;
-    return OK;
-}
-
-static enum status read_logit_bias(struct generation_request *request, struct error *err)
-{
-    const cJSON *node = request->params.logit_bias.node;
-    if (!node)
-        return OK;
-    size_t n_items = (size_t)cJSON_GetArraySize(node);
-    if (n_items > ENGINE_LOGIT_BIAS_MAX) {
-        return error_set_param(err, ERR_INVALID, "logit_bias",
-                               "'logit_bias' has %zu entries, the most is %d", n_items,
-                               ENGINE_LOGIT_BIAS_MAX);
-    }
-    struct job_logit_bias *list = arena_alloc(&request->arena, (n_items + 1) * sizeof *list);
-    if (!list)
-        return error_set(err, ERR_MEMORY, "no memory for logit_bias");
-    size_t n = 0;
-    const cJSON *item;
-    cJSON_ArrayForEach(item, node)
-    {
-        int64_t id = -1;
-        struct json_span key = {item->string, strlen(item->string)};
-        if (!int64_from_span(&key, &id) || id < 0 || id > INT32_MAX) {
-            return error_set_param(err, ERR_INVALID, "logit_bias",
-                                   "'%.40s' in 'logit_bias' is not a token id", item->string);
-        }
-        if (!cJSON_IsNumber(item) || item->valuedouble < -100 || item->valuedouble > 100) {
-            return error_set_param(
-                err, ERR_INVALID, "logit_bias",
-                "'logit_bias': the bias of token %" PRId64 " must be a number in -100..100", id);
-        }
-        list[n++] = (struct job_logit_bias){(int32_t)id, (float)item->valuedouble};
-    }
-    request->job.logit_bias = list;
-    request->job.n_logit_bias = n;
-    return OK;
-}
-
 static enum status read_seed(struct generation_request *request, struct error *err)
 {
     const struct param_value *seed = &request->params.seed;
@@ -165,6 +98,47 @@ static float positive_float(double value)
     return value < 1e-6 ? 1e-6f : (float)value;
 }
 
+/* -1 = all is the engine's 0, 0 = off turns the feature off. */
+static int32_t window_of(int64_t last_n, bool *is_off)
+{
+    *is_off = last_n == 0;
+    return last_n < 0 ? 0 : (int32_t)last_n;
+}
+
+static void read_sampling(const struct params *params, struct job_request *job)
+{
+    bool no_penalties, no_dry;
+    job->penalty_window = window_of(params->penalty_window, &no_penalties);
+    if (no_penalties) {
+        job->presence_penalty = job->frequency_penalty = 0;
+        job->repetition_penalty = 1;
+    }
+    job->typical_p = (float)params->typical_p;
+    job->top_n_sigma = params->top_n_sigma > 0 ? (float)params->top_n_sigma : 0;
+    job->xtc_probability = (float)params->xtc_probability;
+    job->xtc_threshold = (float)params->xtc_threshold;
+    job->dry_window = window_of(params->dry_window, &no_dry);
+    job->dry_multiplier = no_dry ? 0 : (float)params->dry_multiplier;
+    job->dry_base = (float)params->dry_base;
+    job->dry_allowed_length = (int32_t)params->dry_allowed_length;
+    job->min_tokens = (size_t)params->min_tokens;
+    job->include_stop = params->include_stop;
+}
+
+/* Two names of one field must agree. */
+static enum status read_repetition(struct generation_request *request, struct error *err)
+{
+    struct params *params = &request->params;
+    if (params->repeat_penalty == 1 || params->repeat_penalty == params->repetition_penalty)
+        return OK;
+    if (params->repetition_penalty != 1) {
+        return error_set_param(err, ERR_INVALID, "repeat_penalty",
+                               "'repeat_penalty' and 'repetition_penalty' say different things");
+    }
+    params->repetition_penalty = params->repeat_penalty;
+    return OK;
+}
+
 static void read_numbers(struct generation_request *request)
 {
     const struct params *params = &request->params;
@@ -179,6 +153,7 @@ static void read_numbers(struct generation_request *request)
     job->presence_penalty = (float)params->presence_penalty;
     job->frequency_penalty = (float)params->frequency_penalty;
     job->repetition_penalty = positive_float(params->repetition_penalty);
+    read_sampling(params, job);
     job->ignore_eos = params->ignore_eos;
     job->top_logprobs = -1;
     request->shape.stream = params->stream;
@@ -204,11 +179,11 @@ enum status generation_request_begin(struct generation_request *request, enum en
     if (status == OK)
         status = read_stream_options(request, err);
     if (status == OK)
-        status = read_stop(request, err);
-    if (status == OK)
-        status = read_logit_bias(request, err);
+        status = request_read_lists(request, err);
     if (status == OK)
         status = read_seed(request, err);
+    if (status == OK)
+        status = read_repetition(request, err);
     if (status == OK)
         read_numbers(request);
     return status;

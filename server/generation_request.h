@@ -59,6 +59,15 @@ bool model_name_matches(const char *name, const char *model_id);
 enum status request_check_model(const struct param_value *model, const char *model_id,
                                 struct error *err) MUST_CHECK;
 
+/* stop, stop_token_ids, logit_bias, bad_words, allowed_token_ids, dry_sequence_breakers,
+ * cache_salt. */
+enum status request_read_lists(struct generation_request *request, struct error *err) MUST_CHECK;
+
+/* An array of token ids into the request's arena; elements that are none are refused naming
+ * `param`. */
+enum status request_read_ids(struct arena *arena, const struct cJSON *array, const char *param,
+                             const int32_t **out, size_t *n_out, struct error *err) MUST_CHECK;
+
 /* An integer that fits int64, from its text; false for 1.0, 1e3 or a larger one. */
 bool int64_from_span(const struct json_span *span, int64_t *out);
 

@@ -68,6 +68,14 @@ enum status sequence_create(struct sequence **out, struct kv_cache *cache, size_
     return OK;
 }
 
+void sequence_set_salt(struct sequence *s, const uint8_t salt[32])
+{
+    assert(s->n_tokens == 0 && s->n_hashed == 0);
+    uint8_t root[SHA256_BYTES];
+    sha256(root, s->root, SHA256_BYTES, salt, 32, NULL, 0);
+    memcpy(s->root, root, sizeof root);
+}
+
 void sequence_free(struct sequence *s)
 {
     if (!s)

@@ -19,6 +19,8 @@ struct sequence;
  * `tenant` (32 bytes) separates the prefix cache of API keys and salts. */
 enum status sequence_create(struct sequence **out, struct kv_cache *cache, size_t tokens_max,
                             const uint8_t tenant[32], struct error *err) MUST_CHECK;
+/* Before anything is stored: it shares blocks with sequences of the same tenant and salt only. */
+void sequence_set_salt(struct sequence *sequence, const uint8_t salt[32]);
 void sequence_free(struct sequence *sequence);  // releases its blocks; NULL is fine
 
 size_t sequence_tokens(const struct sequence *sequence);  // stored tokens

@@ -29,3 +29,22 @@ void logprobs_of(const float *logits, size_t n_vocab, float max, size_t n_top, r
         out->top[i] = (struct token_logprob){token, logprob_of(logits[token], normaliser)};
     }
 }
+
+bool logprobs_of_given(const float *logits, size_t n_vocab, int32_t token, size_t n_top,
+                       rank_key *keys, struct sample *out)
+{
+    float max;
+    out->token = token;
+    out->rank = 0;
+    if (!scan_max(logits, n_vocab, &max) || max == -INFINITY)
+        return false;
+    logprobs_of(logits, n_vocab, max, n_top, keys, out);
+    uint32_t n_better = 0;
+    float own = logits[token];
+    for (size_t i = 0; i < (size_t)token; i++)
+        n_better += logits[i] >= own;
+    for (size_t i = (size_t)token + 1; i < n_vocab; i++)
+        n_better += logits[i] > own;
+    out->rank = n_better + 1;
+    return true;
+}

@@ -10,4 +10,9 @@
 void logprobs_of(const float *logits, size_t n_vocab, float max, size_t n_top, rank_key *keys,
                  struct sample *out);
 
+/* The same for a token that was not drawn but given: also fills out->rank. False when the row holds
+ * a NaN or +inf. `logits` is only read; keys as above. */
+bool logprobs_of_given(const float *logits, size_t n_vocab, int32_t token, size_t n_top,
+                       rank_key *keys, struct sample *out);
+
 #endif

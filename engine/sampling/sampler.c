@@ -1,4 +1,5 @@
-/* One choice's sampler: penalties and bias, temperature, filters, the seeded draw; see sampler.h.
+/* One choice's sampler: penalties, bias and bans, temperature, filters, the seeded draw; see
+ * sampler.h.
  *
  * The draw needs the tokens in descending order only as far as the random number reaches. So first
  * the tokens with at least e^-4 of the best one's probability are ordered, then e^-8, e^-16, and
@@ -19,7 +20,9 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
+#include "engine/sampling/filters.h"
 #include "engine/sampling/logprobs.h"
+#include "engine/sampling/lookback.h"
 #include "engine/sampling/scan.h"
 
 static const float GREEDY_BELOW = 1e-5f;
@@ -37,13 +40,18 @@ struct sampler {
     uint32_t choice;
     size_t n_vocab;
     struct logit_bias *bias;  // copy of params.logit_bias, ids checked
-    bool penalises;           // any penalty is on; else the four arrays below are NULL
+    bool penalises;           // any penalty is on; else the three arrays below are NULL
+    bool is_windowed;         // ... and they hold the window's tokens only during a draw
     uint32_t *n_generated;    // [n_vocab] how often each token was generated
     uint8_t *is_seen;         // [n_vocab] in the prompt or generated
     int32_t *seen;            // [n_vocab] distinct tokens seen, in order; n_seen are in use
     size_t n_seen;
-    struct undo *undo;  // [n_bias + n_vocab when penalises]
-    size_t n_undo;
+    struct undo *undo;  // [n_undo_max]
+    size_t n_undo, n_undo_max;
+    float *allowed_logits;  // [n_allowed] scratch
+    float *raw;             // [n_vocab] the row as it came, when n_allowed > 0
+    struct dry_state dry;
+    struct filter_state filters;
     rank_key *keys;      // [2 * CANDIDATES] candidates, best first, and scratch
     rank_key *all_keys;  // [2 * n_vocab] for a full ordering, made when first needed
 };
@@ -66,7 +74,17 @@ static enum status check_bias(const struct sampling_params *params, size_t n_voc
 
 static bool allocate(struct sampler *s)
 {
-    size_t n_undo = s->params.n_logit_bias + (s->penalises ? s->n_vocab : 0);
+    const struct sampling_params *p = &s->params;
+    bool repeats = p->dry.multiplier > 0;
+    s->n_undo_max = p->n_logit_bias + p->n_late + p->bad_words.n + (s->penalises ? s->n_vocab : 0) +
+                    (repeats ? s->n_vocab : 0);
+    size_t n_undo = s->n_undo_max;
+    if (p->n_allowed > 0) {
+        s->allowed_logits = mem_alloc_array(p->n_allowed, sizeof *s->allowed_logits);
+        s->raw = mem_alloc_array(s->n_vocab, sizeof *s->raw);
+        if (s->allowed_logits == NULL || s->raw == NULL)
+            return false;
+    }
     s->keys = mem_alloc_array(2 * CANDIDATES, sizeof *s->keys);
     s->bias = mem_alloc_array(s->params.n_logit_bias + 1, sizeof *s->bias);
     s->undo = mem_alloc_array(n_undo + 1, sizeof *s->undo);
@@ -96,6 +114,7 @@ enum status sampler_create(struct sampler **out, size_t n_vocab,
     s->n_vocab = n_vocab;
     s->penalises = params->presence_penalty != 0 || params->frequency_penalty != 0 ||
                    params->repetition_penalty != 1;
+    s->is_windowed = s->penalises && params->penalty_window > 0;
     if (!allocate(s)) {
         sampler_free(s);
         return error_set(err, ERR_MEMORY, "no memory for a sampler of %zu tokens", n_vocab);
@@ -118,6 +137,10 @@ void sampler_free(struct sampler *sampler)
     mem_free(sampler->undo);
     mem_free(sampler->keys);
     mem_free(sampler->all_keys);
+    mem_free(sampler->allowed_logits);
+    mem_free(sampler->raw);
+    dry_release(&sampler->dry);
+    filter_release(&sampler->filters);
     mem_free(sampler);
 }
 
@@ -132,7 +155,7 @@ static void mark_seen(struct sampler *s, int32_t token)
 
 void sampler_accept_prompt(struct sampler *sampler, const int32_t *tokens, size_t n_tokens)
 {
-    if (!sampler->penalises)
+    if (!sampler->penalises || sampler->is_windowed)
         return;
     for (size_t i = 0; i < n_tokens; i++)
         mark_seen(sampler, tokens[i]);
@@ -140,7 +163,7 @@ void sampler_accept_prompt(struct sampler *sampler, const int32_t *tokens, size_
 
 void sampler_accept(struct sampler *sampler, int32_t token)
 {
-    if (!sampler->penalises)
+    if (!sampler->penalises || sampler->is_windowed)
         return;
     mark_seen(sampler, token);
     sampler->n_generated[token]++;
@@ -148,6 +171,7 @@ void sampler_accept(struct sampler *sampler, int32_t token)
 
 static void replace(struct sampler *s, float *logits, int32_t token, float logit)
 {
+    assert(s->n_undo < s->n_undo_max);
     s->undo[s->n_undo++] = (struct undo){token, logits[token]};
     logits[token] = logit > FLT_MAX ? FLT_MAX : logit;
 }
@@ -175,8 +199,88 @@ static void apply_penalties(struct sampler *s, float *logits)
     }
 }
 
+/* The window's tokens are counted for this draw alone. */
+static void apply_windowed_penalties(struct sampler *s, float *logits, size_t position)
+{
+    const struct sampling_params *p = &s->params;
+    size_t n = (size_t)p->penalty_window < position ? (size_t)p->penalty_window : position;
+    for (size_t i = position - n; i < position; i++) {
+        mark_seen(s, p->history[i]);
+        if (i >= p->n_prompt)
+            s->n_generated[p->history[i]]++;
+    }
+    apply_penalties(s, logits);
+    for (size_t i = 0; i < s->n_seen; i++) {
+        s->is_seen[s->seen[i]] = 0;
+        s->n_generated[s->seen[i]] = 0;
+    }
+    s->n_seen = 0;
+}
+
+static enum status apply_dry(struct sampler *s, float *logits, size_t position, struct error *err)
+{
+    const struct lookback_penalty *found;
+    size_t n;
+    enum status status = dry_penalties(&s->dry, &s->params.dry, s->n_vocab, s->params.history,
+                                       position, &found, &n, err);
+    for (size_t i = 0; status == OK && i < n; i++)
+        replace(s, logits, found[i].token, logits[found[i].token] - found[i].penalty);
+    return status;
+}
+
+static void apply_bans(struct sampler *s, float *logits, size_t position)
+{
+    const struct sampling_params *p = &s->params;
+    size_t n_answer = position - p->n_prompt;
+    for (size_t i = 0; i < p->bad_words.n; i++) {
+        int32_t token;
+        if (bad_word_is_due(&p->bad_words, i, p->history + p->n_prompt, n_answer, &token))
+            replace(s, logits, token, -INFINITY);
+    }
+    for (size_t i = 0; i < p->n_late && n_answer < p->min_tokens; i++)
+        replace(s, logits, p->late[i], -INFINITY);
+}
+
+static void keep_allowed(struct sampler *s, float *logits)
+{
+    const struct sampling_params *p = &s->params;
+    for (size_t i = 0; i < p->n_allowed; i++)
+        s->allowed_logits[i] = logits[p->allowed[i]];
+    for (size_t i = 0; i < s->n_vocab; i++)
+        logits[i] = -INFINITY;
+    for (size_t i = 0; i < p->n_allowed; i++)
+        logits[p->allowed[i]] = s->allowed_logits[i];
+}
+
+/* Everything that changes the row before the draw. *adjusted: it did. */
+static enum status adjust(struct sampler *s, float *logits, size_t position, bool *adjusted,
+                          struct error *err)
+{
+    const struct sampling_params *p = &s->params;
+    enum status status = OK;
+    if (p->n_allowed > 0)
+        memcpy(s->raw, logits, s->n_vocab * sizeof *logits);
+    apply_bias(s, logits);
+    if (s->is_windowed)
+        apply_windowed_penalties(s, logits, position);
+    else if (s->penalises)
+        apply_penalties(s, logits);
+    if (p->dry.multiplier > 0)
+        status = apply_dry(s, logits, position, err);
+    if (p->bad_words.n > 0 || p->n_late > 0)
+        apply_bans(s, logits, position);
+    if (p->n_allowed > 0)
+        keep_allowed(s, logits);
+    *adjusted = s->n_undo > 0 || p->n_allowed > 0;
+    return status;
+}
+
 static void restore(struct sampler *s, float *logits)
 {
+    if (s->params.n_allowed > 0) {
+        memcpy(logits, s->raw, s->n_vocab * sizeof *logits);
+        s->n_undo = 0;
+    }
     while (s->n_undo > 0) {
         struct undo last = s->undo[--s->n_undo];
         logits[last.token] = last.logit;
@@ -265,6 +369,14 @@ static enum status draw_random(struct sampler *s, struct weights *w, uint32_t po
     static const float distances[] = {4, 8, 16};
     const struct sampling_params *p = &s->params;
     double u = rng_uniform(p->seed, s->choice, position, 0);
+    if (filters_are_wanted(p)) {
+        struct candidates all;
+        enum status status = order_all(s, w->logits, &all, err);
+        if (status != OK)
+            return status;
+        return filters_draw(&s->filters, p, w->logits, s->n_vocab, w->max, s->all_keys, all.n, u,
+                            rng_uniform(p->seed, s->choice, position, 1), token, err);
+    }
     int32_t top_k = p->top_k > 0 && (size_t)p->top_k < s->n_vocab ? p->top_k : 0;
     struct candidates c;
     for (size_t i = 0; i < sizeof distances / sizeof *distances; i++) {
@@ -301,17 +413,20 @@ static enum status bad_row(const struct sampler *s, const float *raw, struct err
         return error_set(err, ERR_INTERNAL, "the model's logits are not numbers");
     if (max == -INFINITY)
         return error_set(err, ERR_INTERNAL, "the model gives no token any probability");
-    return error_set_param(err, ERR_INVALID, "logit_bias", "logit_bias bans every token");
+    return error_set_param(err, ERR_INVALID, "logit_bias",
+                           "the request's bans leave no token to choose");
 }
 
 enum status sampler_draw(struct sampler *sampler, float *logits, uint32_t position,
                          struct sample *out, struct error *err)
 {
     struct sampler *s = sampler;
-    apply_bias(s, logits);
-    if (s->penalises)
-        apply_penalties(s, logits);
-    bool adjusted = s->n_undo > 0;
+    bool adjusted;
+    enum status status = adjust(s, logits, position, &adjusted, err);
+    if (status != OK) {
+        restore(s, logits);
+        return status;
+    }
     float max;
     if (!scan_max(logits, s->n_vocab, &max) || max == -INFINITY) {
         restore(s, logits);
@@ -324,7 +439,7 @@ enum status sampler_draw(struct sampler *sampler, float *logits, uint32_t positi
         w.scale = 1.0f / s->params.temperature;
         if (!(s->params.top_k > 0 && (size_t)s->params.top_k < s->n_vocab))
             w.total = scan_exp_sum(logits, s->n_vocab, max, w.scale);
-        enum status status = draw_random(s, &w, position, &out->token, err);
+        status = draw_random(s, &w, position, &out->token, err);
         if (status != OK) {
             restore(s, logits);
             return status;

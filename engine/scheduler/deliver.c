@@ -152,6 +152,14 @@ static void count_token(struct scheduler *s, struct job *job, struct job_choice 
     histogram_add(&metrics->time_to_first_token_s, seconds(job->submitted_ns, now_ns));
 }
 
+static bool is_stop_token(const struct job_request *request, int32_t token)
+{
+    for (size_t i = 0; i < request->n_stop_tokens; i++)
+        if (request->stop_tokens[i] == token)
+            return true;
+    return false;
+}
+
 /* Adds the token to the choice and tells whether it ends with it. */
 static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_last,
                               enum finish_reason *reason, struct error *err)
@@ -165,11 +173,20 @@ static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_l
                                             .choice = (int32_t)draw->choice});
     sampler_accept(choice->sampler, token);
     count_token(s, job, choice);
-    bool is_stopped = true;
-    if (job->request.ignore_eos || !tokenizer_is_eog(s->parts.tokenizer, token)) {
-        enum status status = output_push(&choice->output, &draw->sample, &is_stopped, err);
+    const struct job_request *request = &job->request;
+    bool is_stop = is_stop_token(request, token), is_stopped = true;
+    bool is_end = !request->ignore_eos && tokenizer_is_eog(s->parts.tokenizer, token);
+    if (is_stop) {
+        choice->has_stop_token = true;
+        choice->stop_token = token;
+    }
+    if (is_stop ? request->include_stop : !is_end) {
+        bool may_stop = choice->n_tokens - job->prompt.n_ids > request->min_tokens;
+        bool has_match;
+        enum status status = output_push(&choice->output, &draw->sample, may_stop, &has_match, err);
         if (status != OK)
             return status;
+        is_stopped = is_stop || has_match;
     }
     *reason = is_stopped ? FINISH_STOP : FINISH_LENGTH;
     *is_last = is_stopped || choice->n_tokens == job->prompt.n_ids + job->max_tokens;
@@ -186,6 +203,8 @@ static enum status finish_choice(struct scheduler *s, struct draw *draw, enum fi
         .choice = draw->choice,
         .finish_reason = reason,
         .stop = choice->output.matcher.match,
+        .has_stop_token = choice->has_stop_token,
+        .stop_token = choice->stop_token,
     };
     enum status status = event_queue_push(&job->events, &event, err);
     if (status != OK)

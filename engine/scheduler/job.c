@@ -50,6 +50,47 @@ static bool copy_stops(struct job *job, const struct job_request *from)
     return true;
 }
 
+/* NUL-terminated strings. */
+static bool copy_texts(struct job *job, const char *const **texts, size_t n)
+{
+    const char **copies = arena_alloc(&job->arena, (n + 1) * sizeof *copies);
+    if (copies == NULL)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        copies[i] = arena_memdup0(&job->arena, (*texts)[i], strlen((*texts)[i]));
+        if (copies[i] == NULL)
+            return false;
+    }
+    *texts = copies;
+    return true;
+}
+
+static bool copy_text_bias(struct job *job, const struct job_request *from)
+{
+    size_t n = from->n_text_bias;
+    struct job_text_bias *list = arena_alloc(&job->arena, (n + 1) * sizeof *list);
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        list[i] = from->text_bias[i];
+        if (!copy_text(job, &list[i].text))
+            return false;
+    }
+    job->request.text_bias = list;
+    return list != NULL;
+}
+
+static bool copy_sampling(struct job *job, const struct job_request *from)
+{
+    struct job_request *to = &job->request;
+    const void *stops = from->stop_tokens, *allowed = from->allowed_tokens;
+    if (!copy_array(job, &stops, from->n_stop_tokens, sizeof *from->stop_tokens) ||
+        !copy_array(job, &allowed, from->n_allowed_tokens, sizeof *from->allowed_tokens))
+        return false;
+    to->stop_tokens = stops;
+    to->allowed_tokens = allowed;
+    return copy_texts(job, &to->dry_breakers, from->n_dry_breakers) &&
+           copy_texts(job, &to->bad_words, from->n_bad_words) && copy_text_bias(job, from);
+}
+
 static bool copy_request(struct job *job, const struct job_request *from)
 {
     struct job_request *to = &job->request;
@@ -66,7 +107,8 @@ static bool copy_request(struct job *job, const struct job_request *from)
     to->prompt_tokens = ids;
     to->logit_bias = bias;
     return copy_text(job, &to->messages_json) && copy_text(job, &to->tools_json) &&
-           copy_text(job, &to->template_variables_json) && copy_stops(job, from);
+           copy_text(job, &to->template_variables_json) && copy_stops(job, from) &&
+           copy_sampling(job, from);
 }
 
 enum status job_create(struct job **out, const struct job_request *request, struct wakeup *wakeup,

@@ -26,6 +26,8 @@ struct job_choice {
     int32_t *tokens;  // [n_prompt + max_tokens] prompt, then what was generated
     size_t n_tokens;
     bool ended;
+    bool has_stop_token;  // stop_token ended it
+    int32_t stop_token;
     int64_t last_token_ns;
 };
 
@@ -40,8 +42,9 @@ struct job {
     struct job_request request;  // pointers lead into the arena
     size_t *stop_bytes;          // [n_stops]
     struct arena arena;
-    struct token_list prompt;  // filled by the text pool
-    size_t max_tokens;         // resolved by the text pool
+    struct token_list prompt;         // filled by the text pool
+    size_t max_tokens;                // resolved by the text pool
+    struct sampling_params sampling;  // likewise; `history` is set for each choice
     uint64_t seed;
 
     struct job_choice choices[ENGINE_CHOICES_MAX];

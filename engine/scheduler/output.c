@@ -48,23 +48,25 @@ static void count_ready(struct output *output)
 }
 
 /* Moves what was decoded through the stop matcher into the part. */
-static bool show_decoded(struct output *output)
+static bool show_decoded(struct output *output, bool may_stop)
 {
     size_t before = output->part.n_bytes;
-    output->n_decoded += output->decoded.n_bytes;
-    bool done = stop_matcher_push(&output->matcher, output->decoded.bytes, output->decoded.n_bytes,
-                                  &output->part);
+    const struct buf *decoded = &output->decoded;
+    output->n_decoded += decoded->n_bytes;
+    bool done = may_stop ? stop_matcher_push(&output->matcher, decoded->bytes, decoded->n_bytes,
+                                             &output->part)
+                         : buf_append(&output->part, decoded->bytes, decoded->n_bytes);
     output->n_shown += output->part.n_bytes - before;
     buf_clear(&output->decoded);
     return done;
 }
 
-enum status output_push(struct output *output, const struct sample *sample, bool *stopped,
-                        struct error *err)
+enum status output_push(struct output *output, const struct sample *sample, bool may_stop,
+                        bool *stopped, struct error *err)
 {
     if (!room_for_token(output) ||
         !stream_decoder_push(&output->decoder, sample->token, &output->decoded) ||
-        !show_decoded(output))
+        !show_decoded(output, may_stop))
         return error_set(err, ERR_MEMORY, "no memory for the answer's text");
     output->tokens[output->n_tokens++] = (struct output_token){
         .sample = *sample,
@@ -81,7 +83,7 @@ enum status output_finish(struct output *output, struct error *err)
     if (output->matcher.match != NULL)
         return OK;
     size_t before = output->part.n_bytes;
-    if (!stream_decoder_finish(&output->decoder, &output->decoded) || !show_decoded(output))
+    if (!stream_decoder_finish(&output->decoder, &output->decoded) || !show_decoded(output, true))
         return error_set(err, ERR_MEMORY, "no memory for the answer's text");
     before = output->part.n_bytes;
     if (!stop_matcher_flush(&output->matcher, &output->part))

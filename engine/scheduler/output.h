@@ -35,9 +35,10 @@ void output_init(struct output *output, const struct tokenizer *tokenizer, const
                  const size_t *stop_bytes, size_t n_stops);
 void output_release(struct output *output);
 
-/* Adds a sampled token. True in *stopped when a stop string is complete. ERR_MEMORY. */
-enum status output_push(struct output *output, const struct sample *sample, bool *stopped,
-                        struct error *err) MUST_CHECK;
+/* Adds a sampled token. True in *stopped when a stop string is complete; without `may_stop` its
+ * text is not searched. ERR_MEMORY. */
+enum status output_push(struct output *output, const struct sample *sample, bool may_stop,
+                        bool *stopped, struct error *err) MUST_CHECK;
 /* The choice ends: what was held back joins the part, unless a stop string matched. */
 enum status output_finish(struct output *output, struct error *err) MUST_CHECK;
 /* The part was sent: forgets it and its tokens. */

@@ -9,6 +9,7 @@
  * absent max_tokens means whatever room is left, of the context and of the KV pool. */
 #include "engine/scheduler/prepare.h"
 
+#include "engine/scheduler/job_sampling.h"
 #include "engine/tokenizer/stream_decoder.h"
 
 enum { TEXT_BYTES_MAX = 1 << 28 };
@@ -112,19 +113,6 @@ static enum status make_prompt(const struct prepare *prepare, struct job *job, s
     return status;
 }
 
-static enum status check_bias(const struct prepare *prepare, const struct job *job,
-                              struct error *err)
-{
-    for (size_t i = 0; i < job->request.n_logit_bias; i++) {
-        int32_t token = job->request.logit_bias[i].token;
-        if (token < 0 || (size_t)token >= prepare->n_vocab)
-            return error_set_param(err, ERR_INVALID, "logit_bias",
-                                   "token %d is not in the vocabulary of %zu tokens", (int)token,
-                                   prepare->n_vocab);
-    }
-    return OK;
-}
-
 /* Most tokens that each choice can generate when the job has the KV pool to itself. */
 static size_t pool_room(const struct prepare *prepare, size_t n_prompt, size_t n_choices)
 {
@@ -172,9 +160,9 @@ static enum status prepare_generation(const struct prepare *prepare, struct job 
 {
     enum status status = make_prompt(prepare, job, err);
     if (status == OK)
-        status = check_bias(prepare, job, err);
-    if (status == OK)
         status = check_room(prepare, job, err);
+    if (status == OK)
+        status = job_sampling_make(job, prepare->tokenizer, prepare->n_vocab, err);
     if (status != OK)
         return status;
     struct job_event event = {

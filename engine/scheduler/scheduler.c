@@ -159,30 +159,23 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     size_t n_prompt = job->prompt.n_ids, n_max = n_prompt + job->max_tokens;
     output_init(&choice->output, s->parts.tokenizer, request->stops, job->stop_bytes,
                 request->n_stops);
+    choice->output.matcher.include = request->include_stop;
     choice->tokens = mem_alloc_array(n_max, sizeof *choice->tokens);
     if (choice->tokens == NULL)
         return error_set(err, ERR_MEMORY, "no memory for %zu tokens", n_max);
     memcpy(choice->tokens, job->prompt.ids, n_prompt * sizeof *choice->tokens);
     choice->n_tokens = n_prompt;
-    _Static_assert(sizeof(struct logit_bias) == sizeof(struct job_logit_bias), "same layout");
-    struct sampling_params params = {
-        .temperature = request->temperature,
-        .top_p = request->top_p,
-        .top_k = request->top_k,
-        .min_p = request->min_p,
-        .presence_penalty = request->presence_penalty,
-        .frequency_penalty = request->frequency_penalty,
-        .repetition_penalty = request->repetition_penalty,
-        .seed = job->seed,
-        .logit_bias = (const struct logit_bias *)(const void *)request->logit_bias,
-        .n_logit_bias = request->n_logit_bias,
-        .top_logprobs = request->top_logprobs,
-    };
+    struct sampling_params params = job->sampling;
+    params.history = choice->tokens;
+    params.n_prompt = n_prompt;
     enum status status = sampler_create(&choice->sampler, s->n_vocab, &params, c, err);
     if (status != OK)
         return status;
     sampler_accept_prompt(choice->sampler, job->prompt.ids, n_prompt);
-    return sequence_create(&choice->sequence, s->parts.cache, n_max, request->tenant, err);
+    status = sequence_create(&choice->sequence, s->parts.cache, n_max, request->tenant, err);
+    if (status == OK && request->has_cache_salt)
+        sequence_set_salt(choice->sequence, request->cache_salt);
+    return status;
 }
 
 static enum status first_admission(struct scheduler *s, struct job *job, struct error *err)

@@ -77,7 +77,8 @@ bool stop_matcher_push(struct stop_matcher *matcher, const char *text, size_t n_
         if (stop == matcher->n_stops)
             continue;
         matcher->match = matcher->stops[stop];
-        bool done = buf_append(out, matcher->held.bytes, end - matcher->stop_bytes[stop]);
+        size_t n_shown = matcher->include ? end : end - matcher->stop_bytes[stop];
+        bool done = buf_append(out, matcher->held.bytes, n_shown);
         buf_clear(&matcher->held);
         return done;
     }

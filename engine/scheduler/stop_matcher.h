@@ -14,6 +14,7 @@ struct stop_matcher {
     const size_t *stop_bytes;  // borrowed, their lengths, none is 0
     size_t n_stops;
     size_t longest;
+    bool include;       // a match is shown before the text ends
     struct buf held;    // a proper prefix of a stop string, or empty
     const char *match;  // the stop string that ended the text, or NULL
 };

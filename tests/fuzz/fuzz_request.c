@@ -7,8 +7,8 @@
  * three put another value into a field, most others would only break the JSON.
  *
  * fuzz-sources: engine/base server/params.c server/params_table.c server/json_members.c
- *   server/generation_request.c server/chat_request.c server/completion_request.c
- *   server/api_error.c
+ *   server/generation_request.c server/request_lists.c server/chat_request.c
+ *   server/completion_request.c server/api_error.c
  * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -96,8 +96,17 @@ static void check_lists(const cJSON *root, const struct job_request *job)
         FUZZ_CHECK(n >= 1 && n <= ENGINE_STOP_BYTES_MAX);
     }
     const cJSON *bias = member(root, "logit_bias");
-    FUZZ_CHECK(job->n_logit_bias == (size_t)(bias ? cJSON_GetArraySize(bias) : 0));
-    FUZZ_CHECK(job->n_logit_bias <= ENGINE_LOGIT_BIAS_MAX);
+    FUZZ_CHECK(job->n_logit_bias + job->n_text_bias ==
+               (size_t)(bias ? cJSON_GetArraySize(bias) : 0));
+    FUZZ_CHECK(job->n_logit_bias + job->n_text_bias <= ENGINE_LOGIT_BIAS_MAX);
+    for (size_t i = 0; i < job->n_text_bias; i++)
+        FUZZ_CHECK(strlen(job->text_bias[i].text) <= ENGINE_WORD_BYTES_MAX);
+    FUZZ_CHECK(job->n_bad_words <= ENGINE_BAD_WORDS_MAX);
+    FUZZ_CHECK(job->n_stop_tokens <= ENGINE_STOP_TOKENS_MAX);
+    FUZZ_CHECK(job->n_dry_breakers <= ENGINE_DRY_BREAKERS_MAX);
+    FUZZ_CHECK(!member(root, "allowed_token_ids") == (job->n_allowed_tokens == 0));
+    for (size_t i = 0; i < job->n_allowed_tokens; i++)
+        FUZZ_CHECK(job->allowed_tokens[i] >= 0);
     for (size_t i = 0; i < job->n_logit_bias; i++) {
         FUZZ_CHECK(job->logit_bias[i].token >= 0);
         FUZZ_CHECK(job->logit_bias[i].bias >= -100 && job->logit_bias[i].bias <= 100);
@@ -121,10 +130,10 @@ static void check_seed(const cJSON *root, const struct job_request *job)
 /* Fields that would change the answer and that nobody honours must not have come this far. */
 static void check_nothing_silent(const cJSON *root, bool chat, const struct buf *ignored)
 {
-    static const char *const refused[] = {"functions",  "guided_json", "audio",    "prediction",
-                                          "suffix",     "grammar",     "best_of",  "mirostat",
-                                          "min_tokens", "modalities",  "verbosity"};
-    static const bool chat_only[] = {true,  false, true,  true, false, false,
+    static const char *const refused[] = {"functions",  "guided_json", "audio",   "prediction",
+                                          "suffix",     "grammar",     "best_of", "mirostat",
+                                          "modalities", "verbosity"};
+    static const bool chat_only[] = {true,  false, true,  true, false,
                                      false, false, false, true, true};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         const cJSON *node = member(root, refused[i]);
@@ -221,7 +230,9 @@ static const char *const values[] = {
     "[{\"role\":\"user\",\"content\":\"x\"}]",
     "[{\"role\":\"developer\",\"content\":\"x\"}]",
     "[{\"role\":\"developer\",\"content\":\"x\"},{\"role\":\"user\",\"content\":[]}]",
-    "{\"tools\":[]}"};
+    "{\"tools\":[]}",
+    "[[5,1],[\"a\",false]]",
+    "[[5]]"};
 
 static void write_value(struct buf *out, uint32_t *random)
 {

@@ -141,7 +141,7 @@ static void neutral_values(void **state)
                                             "{\"response_format\":{\"type\":\"text\",\"a\":1}}",
                                             "{\"best_of\":1.5}",
                                             "{\"modalities\":[\"text\",\"text\"]}",
-                                            "{\"stop_token_ids\":[0]}"};
+                                            "{\"stop_regex\":\"a\"}"};
     for (size_t i = 0; i < sizeof different / sizeof different[0]; i++)
         assert_int_not_equal(parse(ENDPOINT_CHAT, different[i], &params, &err, false, NULL), OK);
 }

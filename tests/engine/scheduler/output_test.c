@@ -88,7 +88,7 @@ static void run(const int32_t *ids, size_t n, size_t n_stops, uint64_t take_mask
     output_init(&output, NULL, STOPS, STOP_BYTES, n_stops);
     for (size_t i = 0; i < n && !result->is_stopped; i++) {
         struct sample sample = {.token = ids[i]};
-        assert_int_equal(output_push(&output, &sample, &result->is_stopped, NULL), OK);
+        assert_int_equal(output_push(&output, &sample, true, &result->is_stopped, NULL), OK);
         if (take_mask >> i & 1)
             take_part(&output, result);
         if (output.decoder.n_pending > 0)  // this token's last byte is not shown yet
