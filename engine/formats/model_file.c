@@ -1,12 +1,9 @@
-/* A model on disk: one GGUF file or the shards of a split one, behind one table of tensors.
+/* A model on disk behind one table of metadata and one of tensors: a GGUF file or split set
+ * (gguf_set.c), or a checkpoint directory (hf_directory.c).
  *
- * The first shard carries the metadata; the later ones only add tensors. Everything is checked at
- * opening: that each shard says which one it is and of how many, that together they hold the number
- * of tensors that the first one announces, and that no name is there twice. Afterwards nothing
- * changes any more, so any thread may read; the files stay open and are read with pread, hence a
- * shard that is cut while the server runs is an error of that read and never a SIGBUS.
- *
- * Source: the GGUF specification; names of shards as gguf-split of llama.cpp writes them. */
+ * After opening nothing changes any more (but for model_file_quantize before the first reader), so
+ * any thread may read; the files stay open and are read with pread, hence a file that is cut while
+ * the server runs is an error of that read and never a SIGBUS. */
 #include "engine/formats/model_file.h"
 
 #include <assert.h>
@@ -18,31 +15,9 @@
 #include "engine/base/mem.h"
 #include "engine/base/reader.h"
 #include "engine/formats/gguf.h"
-#include "engine/formats/name_index.h"
+#include "engine/formats/model_file_private.h"
 
-enum {
-    SHARDS_MAX = 1024,       // each holds a file descriptor
-    SHOWN_NAME_BYTES = 100,  // of a file name in a message
-    SUFFIX_BYTES = sizeof "-00001-of-00002.gguf" - 1,
-};
-
-struct shard {
-    struct gguf gguf;
-    uint64_t bytes;
-    int fd;  // -1 when closed
-};
-
-/* tensors is the table of the only shard, or merged (owned) when there are several. */
-struct model_file {
-    char *path;
-    struct shard *shards;  // [n_shards]
-    size_t n_shards;
-    uint64_t bytes;
-    const struct tensor_info *tensors;  // [n_tensors]
-    size_t n_tensors;
-    struct tensor_info *merged;  // owned, or NULL
-    struct name_index names;     // over tensors
-};
+enum { SHOWN_NAME_BYTES = 100 };  // of a file name in a message
 
 static unsigned long long ull(uint64_t value)
 {
@@ -58,228 +33,40 @@ static const char *shown_name(const char *path)
     return n > SHOWN_NAME_BYTES ? name + n - SHOWN_NAME_BYTES : name;
 }
 
-/* Puts the file's name in front of a failure's text. */
-static enum status prefixed(enum status status, const char *path, struct error *err)
+enum status path_prefixed(enum status status, const char *path, struct error *err)
 {
     if (status)
         error_prefix(err, "%s", shown_name(path));
     return status;
 }
 
-/* ---- opening one file ---- */
+/* ---- opening ---- */
 
-static enum status open_regular(const char *path, struct shard *shard, struct error *err)
+enum status open_regular(int dir_fd, const char *path, int *fd, uint64_t *bytes, struct error *err)
 {
     struct stat stat;
     /* O_NONBLOCK: a FIFO must give an error, not wait for a writer. */
-    shard->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (shard->fd < 0)
+    *fd = openat(dir_fd < 0 ? AT_FDCWD : dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
         return error_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "cannot open: %s",
                          strerror(errno));
-    if (fstat(shard->fd, &stat) != 0)
+    if (fstat(*fd, &stat) != 0)
         return error_set(err, ERR_IO, "cannot get its size: %s", strerror(errno));
     if (!S_ISREG(stat.st_mode))
         return error_set(err, ERR_FORMAT, "%s, not a file",
                          S_ISDIR(stat.st_mode) ? "a directory" : "a device or pipe");
-    shard->bytes = (uint64_t)stat.st_size;
+    *bytes = (uint64_t)stat.st_size;
     return OK;
 }
 
-static enum status shard_open(struct shard *shard, const char *path, struct error *err)
+enum status model_file_reserve_shards(struct model_file *file, size_t n_shards, struct error *err)
 {
-    struct reader reader;
-    enum status status = open_regular(path, shard, err);
-    if (!status)
-        status = reader_init_file(&reader, shard->fd, shard->bytes, err);
-    if (status)
-        return prefixed(status, path, err);
-    status = gguf_read(&shard->gguf, &reader, err);
-    reader_release(&reader);
-    return prefixed(status, path, err);
-}
-
-static void shard_close(struct shard *shard)
-{
-    gguf_release(&shard->gguf);
-    if (shard->fd >= 0)
-        close(shard->fd);
-    shard->fd = -1;
-}
-
-/* ---- split sets ---- */
-
-/* An optional small number; absent leaves *out as it is. */
-static enum status read_split_key(const struct gguf *gguf, const char *key, uint64_t max,
-                                  uint64_t *out, struct error *err)
-{
-    const struct gguf_entry *entry = gguf_find(gguf, key);
-    if (!entry)
-        return OK;
-    if (entry->kind == GGUF_ARRAY || !gguf_item_u64(entry, 0, out))
-        return error_set(err, ERR_FORMAT, "key %s is no unsigned integer", key);
-    if (*out > max)
-        return error_set(err, ERR_LIMIT, "key %s is %llu, the limit is %llu", key, ull(*out),
-                         ull(max));
-    return OK;
-}
-
-/* How many shards the first file announces. A merged file keeps the keys with a count of 0. */
-static enum status split_count(const struct gguf *gguf, size_t *out, struct error *err)
-{
-    uint64_t count = 0, number = 0;
-    enum status status = read_split_key(gguf, "split.count", SHARDS_MAX, &count, err);
-    if (!status)
-        status = read_split_key(gguf, "split.no", UINT16_MAX, &number, err);
-    if (status)
-        return status;
-    *out = count ? (size_t)count : 1;
-    if (count && number >= count)
-        return error_set(err, ERR_FORMAT, "key split.no is %llu, but split.count is %llu",
-                         ull(number), ull(count));
-    if (count && number != 0)
-        return error_set(err, ERR_INVALID, "this is shard %llu of %zu, open the first shard",
-                         ull(number + 1), *out);
-    return OK;
-}
-
-/* The end of the name of shard number `shard`, from 0. */
-static void shard_suffix(char out[SUFFIX_BYTES + 1], size_t shard, size_t n_shards)
-{
-    assert(shard < n_shards && n_shards <= SHARDS_MAX);
-    snprintf(out, SUFFIX_BYTES + 1, "-%05u-of-%05u.gguf", (unsigned)(shard + 1) % 100000,
-             (unsigned)n_shards % 100000);
-}
-
-/* Path of a shard, made from the path of the first. */
-static char *shard_path(const char *first_path, size_t shard, size_t n_shards)
-{
-    char suffix[SUFFIX_BYTES + 1];
-    size_t n = strlen(first_path);
-    char *path = mem_memdup0(first_path, n);
-    shard_suffix(suffix, shard, n_shards);
-    if (path)
-        memcpy(path + n - SUFFIX_BYTES, suffix, SUFFIX_BYTES);
-    return path;
-}
-
-static enum status check_first_name(const char *path, size_t n_shards, struct error *err)
-{
-    char suffix[SUFFIX_BYTES + 1];
-    size_t n = strlen(path);
-    shard_suffix(suffix, 0, n_shards);
-    if (n > SUFFIX_BYTES && !strcmp(path + n - SUFFIX_BYTES, suffix))
-        return OK;
-    return error_set(err, ERR_FORMAT, "the first of %zu shards must have a name that ends in %s",
-                     n_shards, suffix);
-}
-
-/* Holds a later shard against the first. */
-static enum status check_shard(const struct model_file *file, size_t i, struct error *err)
-{
-    const struct gguf *gguf = &file->shards[i].gguf;
-    uint64_t number = UINT64_MAX, count = UINT64_MAX;
-    enum status status = read_split_key(gguf, "split.no", UINT16_MAX, &number, err);
-    if (!status)
-        status = read_split_key(gguf, "split.count", UINT16_MAX, &count, err);
-    if (status)
-        return status;
-    if (number == UINT64_MAX || count == UINT64_MAX)
-        return error_set(err, ERR_FORMAT, "key %s is missing in a shard",
-                         number == UINT64_MAX ? "split.no" : "split.count");
-    if (number != i)
-        return error_set(err, ERR_FORMAT, "key split.no is %llu, but its name says %zu",
-                         ull(number), i);
-    if (count != file->n_shards)
-        return error_set(err, ERR_FORMAT, "key split.count is %llu, in the first shard it is %zu",
-                         ull(count), file->n_shards);
-    struct text_view first, own;
-    const struct gguf_entry *first_entry = gguf_find(&file->shards[0].gguf, "general.architecture");
-    const struct gguf_entry *own_entry = gguf_find(gguf, "general.architecture");
-    if (first_entry && own_entry && gguf_item_text(first_entry, 0, &first) &&
-        gguf_item_text(own_entry, 0, &own) &&
-        (first.n_bytes != own.n_bytes || memcmp(first.bytes, own.bytes, own.n_bytes)))
-        return error_set(err, ERR_FORMAT, "its general.architecture is not the first shard's");
-    return OK;
-}
-
-/* The first shard announces the number of tensors of all. */
-static enum status check_tensor_sum(const struct model_file *file, struct error *err)
-{
-    uint64_t sum = 0, announced = UINT64_MAX;
-    for (size_t i = 0; i < file->n_shards; i++)
-        sum += file->shards[i].gguf.n_tensors;
-    if (sum > GGUF_TENSORS_MAX)
-        return error_set(err, ERR_LIMIT, "the shards hold %llu tensors, the limit is %d", ull(sum),
-                         GGUF_TENSORS_MAX);
-    enum status status = read_split_key(&file->shards[0].gguf, "split.tensors.count",
-                                        UINT64_MAX - 1, &announced, err);
-    if (status)
-        return status;
-    if (announced == UINT64_MAX)
-        return error_set(err, ERR_FORMAT, "key split.tensors.count is missing");
-    if (announced != sum)
-        return error_set(err, ERR_FORMAT,
-                         "key split.tensors.count is %llu, but the shards hold %llu tensors",
-                         ull(announced), ull(sum));
-    return OK;
-}
-
-static enum status open_later_shards(struct model_file *file, struct error *err)
-{
-    for (size_t i = 1; i < file->n_shards; i++) {
-        char *path = shard_path(file->path, i, file->n_shards);
-        if (!path)
-            return error_set(err, ERR_MEMORY, "no memory for a path");
-        enum status status = shard_open(&file->shards[i], path, err);
-        if (!status)
-            status = prefixed(check_shard(file, i, err), path, err);
-        mem_free(path);
-        if (status)
-            return status;
-    }
-    return OK;
-}
-
-static enum status open_split(struct model_file *file, size_t n_shards, struct error *err)
-{
-    enum status status = prefixed(check_first_name(file->path, n_shards, err), file->path, err);
-    if (status)
-        return status;
-    struct shard *shards = mem_realloc_array(file->shards, n_shards, sizeof *shards);
-    if (!shards)
+    int *fds = mem_realloc_array(file->fds, n_shards, sizeof *fds);
+    if (!fds)
         return error_set(err, ERR_MEMORY, "no memory for %zu shards", n_shards);
-    file->shards = shards;
-    for (size_t i = 1; i < n_shards; i++)
-        shards[i] = (struct shard){.fd = -1};
-    file->n_shards = n_shards;
-    status = open_later_shards(file, err);
-    return status ? status : prefixed(check_tensor_sum(file, err), file->path, err);
-}
-
-/* ---- the view ---- */
-
-/* Points the table at the only shard's, or merges those of several. */
-static enum status collect_tensors(struct model_file *file, struct error *err)
-{
-    for (size_t i = 0; i < file->n_shards; i++) {
-        file->bytes += file->shards[i].bytes;
-        file->n_tensors += file->shards[i].gguf.n_tensors;
-    }
-    file->tensors = file->shards[0].gguf.tensors;
-    if (file->n_shards == 1)
-        return OK;
-    file->merged = mem_alloc_array(file->n_tensors, sizeof *file->merged);
-    if (!file->merged)
-        return error_set(err, ERR_MEMORY, "no memory for %zu tensors", file->n_tensors);
-    file->tensors = file->merged;
-    struct tensor_info *to = file->merged;
-    for (size_t i = 0; i < file->n_shards; i++) {
-        const struct gguf *gguf = &file->shards[i].gguf;
-        for (size_t j = 0; j < gguf->n_tensors; j++) {
-            *to = gguf->tensors[j];
-            to++->file = (uint32_t)i;
-        }
-    }
+    file->fds = fds;
+    for (; file->n_shards < n_shards; file->n_shards++)
+        fds[file->n_shards] = -1;
     return OK;
 }
 
@@ -298,48 +85,47 @@ static enum status index_tensors(struct model_file *file, struct error *err)
 
 enum status model_file_open(struct model_file **out, const char *path, struct error *err)
 {
-    enum status status;
-    size_t n_shards = 1;
+    struct stat stat_of;
     *out = NULL;
     struct model_file *file = mem_calloc(1, sizeof *file);
     if (!file)
         return error_set(err, ERR_MEMORY, "no memory for a model file");
+    enum status status = OK;
     file->path = mem_strdup(path);
-    file->shards = mem_calloc(1, sizeof *file->shards);
-    if (!file->path || !file->shards) {
+    if (!file->path)
         status = error_set(err, ERR_MEMORY, "no memory for a model file");
-        goto fail;
+    bool is_directory = stat(path, &stat_of) == 0 && S_ISDIR(stat_of.st_mode);
+    if (!status)
+        status = is_directory ? hf_directory_open(file, err) : gguf_set_open(file, err);
+    if (!status)
+        status = path_prefixed(index_tensors(file, err), path, err);
+    if (status) {
+        model_file_close(file);
+        return status;
     }
-    file->n_shards = 1;
-    file->shards[0].fd = -1;
-    status = shard_open(&file->shards[0], path, err);
-    if (status)
-        goto fail;
-    status = prefixed(split_count(&file->shards[0].gguf, &n_shards, err), path, err);
-    if (!status && n_shards > 1)
-        status = open_split(file, n_shards, err);
-    if (!status)
-        status = prefixed(collect_tensors(file, err), path, err);
-    if (!status)
-        status = prefixed(index_tensors(file, err), path, err);
-    if (status)
-        goto fail;
     *out = file;
     return OK;
-fail:
-    model_file_close(file);
-    return status;
 }
 
 void model_file_close(struct model_file *file)
 {
     if (!file)
         return;
-    for (size_t i = 0; i < file->n_shards; i++)
-        shard_close(&file->shards[i]);
+    for (size_t i = 0; i < file->n_shards; i++) {
+        if (file->fds[i] >= 0)
+            close(file->fds[i]);
+        if (file->headers)
+            gguf_release(&file->headers[i]);
+    }
+    for (size_t i = 0; i < file->n_tensors && file->sources; i++)
+        tensor_source_release(&file->sources[i]);
     name_index_release(&file->names);
-    mem_free(file->merged);
-    mem_free(file->shards);
+    metadata_release(&file->metadata);
+    mem_free(file->sources);
+    mem_free(file->tensors);
+    mem_free(file->tensor_names);
+    mem_free(file->headers);
+    mem_free(file->fds);
     mem_free(file->path);
     mem_free(file);
 }
@@ -358,7 +144,7 @@ uint64_t model_file_bytes(const struct model_file *file)
 
 static const struct gguf_entry *find(const struct model_file *file, const char *key)
 {
-    return gguf_find(&file->shards[0].gguf, key);
+    return gguf_find(file->keys, key);
 }
 
 /* The entry when it is there and holds one value, else NULL. */
@@ -465,13 +251,13 @@ enum status model_file_require_u64(const struct model_file *file, const char *ke
 
 size_t model_file_keys(const struct model_file *file)
 {
-    return file->shards[0].gguf.n_entries;
+    return file->keys->n_entries;
 }
 
 const char *model_file_key_at(const struct model_file *file, size_t i, uint32_t *kind)
 {
-    assert(i < file->shards[0].gguf.n_entries);
-    const struct gguf_entry *entry = &file->shards[0].gguf.entries[i];
+    assert(i < file->keys->n_entries);
+    const struct gguf_entry *entry = &file->keys->entries[i];
     if (kind)
         *kind = entry->kind;
     return entry->key;
@@ -500,11 +286,71 @@ enum status model_file_read(const struct model_file *file, const struct tensor_i
                             uint64_t first, size_t n_bytes, void *out, struct error *err)
 {
     char quoted[GGUF_QUOTE_BYTES];
-    assert(tensor->file < file->n_shards);
+    size_t i = (size_t)(tensor - file->tensors);
+    assert(i < file->n_tensors && tensor->file < file->n_shards);
     gguf_quote(quoted, tensor->name, strlen(tensor->name));
     if (first > tensor->bytes || n_bytes > tensor->bytes - first)
         return error_set(err, ERR_LIMIT, "tensor %s: bytes %llu + %zu are past its %llu", quoted,
                          ull(first), n_bytes, ull(tensor->bytes));
-    return read_exactly(file->shards[tensor->file].fd, out, n_bytes, tensor->offset + first, quoted,
-                        err);
+    if (file->sources)
+        return tensor_source_read(&file->sources[i], file->fds, tensor->dtype, quoted, first,
+                                  n_bytes, out, err);
+    return read_exactly(file->fds[tensor->file], out, n_bytes, tensor->offset + first, quoted, err);
+}
+
+/* ---- quantising ---- */
+
+/* Every tensor as one part of rows, for a file whose tensors had no sources yet. */
+static enum status make_sources(struct model_file *file, struct error *err)
+{
+    file->sources = mem_calloc(file->n_tensors ? file->n_tensors : 1, sizeof *file->sources);
+    if (!file->sources)
+        return error_set(err, ERR_MEMORY, "no memory for %zu tensors", file->n_tensors);
+    for (size_t i = 0; i < file->n_tensors; i++) {
+        const struct tensor_info *tensor = &file->tensors[i];
+        struct tensor_source *source = &file->sources[i];
+        *source = (struct tensor_source){.form = TENSOR_ROWS,
+                                         .stored = tensor->dtype,
+                                         .n_columns = tensor->dims[0],
+                                         .n_parts = 1};
+        source->part_rows = tensor->dims[1] * tensor->dims[2] * tensor->dims[3];
+        source->row_stride = tensor->bytes / source->part_rows;
+        source->parts = mem_calloc(1, sizeof *source->parts);
+        if (!source->parts)
+            return error_set(err, ERR_MEMORY, "no memory for %zu tensors", file->n_tensors);
+        source->parts[0] = (struct tensor_part){.offset = tensor->offset, .file = tensor->file};
+    }
+    return OK;
+}
+
+/* The type that a tensor gets: the one asked for, a type of 32-blocks where rows do not hold whole
+ * 256-blocks, and eight bits for the two matrices that every token meets. Vectors, routers (whose
+ * products choose the experts) and what is quantised already stay as they are. */
+static enum dtype quantized_type(const struct tensor_info *tensor, enum dtype wanted)
+{
+    bool is_float =
+        tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
+    size_t n = strlen(tensor->name);
+    if (!is_float || tensor->n_dims < 2 || n < 7 || strcmp(tensor->name + n - 7, ".weight") ||
+        strstr(tensor->name, "ffn_gate_inp") || tensor->dims[0] % 32)
+        return tensor->dtype;
+    bool is_outer =
+        !strcmp(tensor->name, "token_embd.weight") || !strcmp(tensor->name, "output.weight");
+    return is_outer || tensor->dims[0] % dtype_info(wanted)->block_elements ? DTYPE_Q8_0 : wanted;
+}
+
+enum status model_file_quantize(struct model_file *file, enum dtype dtype, struct error *err)
+{
+    assert(dtype == DTYPE_Q8_0 || dtype == DTYPE_Q4_K);
+    enum status status = file->sources ? OK : make_sources(file, err);
+    for (size_t i = 0; i < file->n_tensors && !status; i++) {
+        struct tensor_info *tensor = &file->tensors[i];
+        enum dtype to = quantized_type(tensor, dtype);
+        if (to == tensor->dtype || !tensor_source_converts(&file->sources[i], to))
+            continue;
+        const struct dtype_info *was = dtype_info(tensor->dtype), *now = dtype_info(to);
+        tensor->bytes = tensor->bytes / was->block_bytes / now->block_elements * now->block_bytes;
+        tensor->dtype = to;
+    }
+    return status;
 }

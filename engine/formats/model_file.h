@@ -19,9 +19,9 @@ struct tensor_info {
     enum dtype dtype;
     uint32_t n_dims;                 // 1..TENSOR_DIMS_MAX
     uint64_t dims[TENSOR_DIMS_MAX];  // dims[0] = contiguous (input) dimension; unused ones are 1
-    uint32_t file;                   // which shard
-    uint64_t offset;                 // of the data in that shard
-    uint64_t bytes;                  // computed from dims and dtype, checked against the shard
+    uint32_t file;                   // which shard; 0 when in several
+    uint64_t offset;                 // of the data in that shard (GGUF)
+    uint64_t bytes;                  // computed from dims and dtype
 };
 
 struct text_view {
@@ -31,12 +31,19 @@ struct text_view {
 
 struct model_file;
 
-/* Opens a .gguf file (with its other shards when it is the first of a split set).
+/* Opens a .gguf file (with its other shards when it is the first of a split set), or a directory
+ * with a Hugging Face checkpoint (config.json, safetensors, tokenizer.json ...), which is shown
+ * with the keys and tensors that a converted file would have.
  * Errors: ERR_NOT_FOUND, ERR_IO, ERR_FORMAT naming the field or tensor, ERR_LIMIT, ERR_MEMORY,
- * ERR_UNSUPPORTED (version, tensor type). */
+ * ERR_UNSUPPORTED (version, tensor type, model type). */
 enum status model_file_open(struct model_file **out, const char *path,
                             struct error *err) MUST_CHECK;
 void model_file_close(struct model_file *file);
+
+/* Shows the matrices of floats as quantised ones (DTYPE_Q8_0 or DTYPE_Q4_K; model_file.c says which
+ * tensors get which type); each read converts. Before anybody reads tensors. ERR_MEMORY. */
+enum status model_file_quantize(struct model_file *file, enum dtype dtype,
+                                struct error *err) MUST_CHECK;
 
 const char *model_file_path(const struct model_file *file);
 uint64_t model_file_bytes(const struct model_file *file);  // of all shards
@@ -65,7 +72,8 @@ size_t model_file_tensors(const struct model_file *file);
 const struct tensor_info *model_file_tensor_at(const struct model_file *file, size_t i);
 const struct tensor_info *model_file_tensor(const struct model_file *file, const char *name);
 
-/* Reads bytes [first, first + n_bytes) of the tensor's data; ERR_IO when the file has shrunk. */
+/* Reads bytes [first, first + n_bytes) of the tensor's data; ERR_IO when the file has shrunk. Where
+ * the view converts or reorders rows the range must be whole rows, else ERR_LIMIT. */
 enum status model_file_read(const struct model_file *file, const struct tensor_info *tensor,
                             uint64_t first, size_t n_bytes, void *out,
                             struct error *err) MUST_CHECK;

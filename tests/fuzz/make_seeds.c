@@ -1,4 +1,5 @@
-/* Writes the seed corpora: `make_seeds FOLDER` fills FOLDER/gguf and FOLDER/json.
+/* Writes the seed corpora: `make_seeds FOLDER` fills FOLDER/gguf, json and
+ * safetensors.
  *
  * Seeds are made and not kept, because they follow from a few lines each: for GGUF every value
  * kind, every tensor type, alignments, split keys; for JSON texts that are right, wrong, or right
@@ -142,6 +143,40 @@ static void json_texts(void)
         save("json", texts[i], strlen(texts[i]));
 }
 
+/* Headers of safetensors files, right ones and wrong ones; data bytes stand behind. */
+static void safetensors_files(void)
+{
+    static const struct {
+        const char *header;
+        size_t n_data;
+    } files[] = {
+        {"{}", 0},
+        {"{\"__metadata__\":{\"format\":\"pt\"}}  ", 0},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]}}", 8},
+        {"{\"a\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[0,2]},"
+         "\"b\":{\"dtype\":\"F8_E4M3\",\"shape\":[3],\"data_offsets\":[2,5]}}",
+         5},
+        {"{\"b\":{\"dtype\":\"I64\",\"shape\":[1,1,1],\"data_offsets\":[4,12]},"
+         "\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}",
+         12},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4,0],\"data_offsets\":[0,0]}}", 0},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
+         "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[3,7]}}",
+         7},
+        {"{\"a\":{\"dtype\":\"F64\",\"shape\":[1099511627776,2097152],\"data_offsets\":[0,0]}}", 0},
+        {"{\"a\\u0062\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[0,2]}}", 2},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct gguf_build build = {0};
+        build_u64(&build, strlen(files[i].header));
+        build_bytes(&build, files[i].header, strlen(files[i].header));
+        for (size_t j = 0; j < files[i].n_data; j++)
+            build_int(&build, j, 1);
+        save("safetensors", build.bytes, build.n_bytes);
+        build_release(&build);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -154,6 +189,7 @@ int main(int argc, char **argv)
     gguf_types();
     gguf_others();
     json_texts();
+    safetensors_files();
     printf("%u seeds in %s\n", n_seeds, folder);
     return 0;
 }

@@ -195,7 +195,7 @@ static void test_not_a_model(void **state)
     struct gguf_build build = {0};
     (void)state;
     expect_error("nothing.gguf", ERR_NOT_FOUND, "nothing.gguf: cannot open");
-    expect_error("", ERR_FORMAT, "a directory, not a file");
+    expect_error("", ERR_NOT_FOUND, "a directory without config.json");
     assert_int_equal(mkfifo(path_of("pipe.gguf"), 0600), 0);
     expect_error("pipe.gguf", ERR_FORMAT, "pipe.gguf: a device or pipe");
     save(&build, "empty.gguf");

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Tiny random checkpoints as transformers saves them, read here as directory and as GGUF.
+
+    checkpoints.py --cli build/release/tests/golden/model/logits_cli [--only NAME ...] [--work DIR]
+
+For each variant: every parameter is drawn anew, the model is saved by transformers (float32, float16 or
+bfloat16; one or several shards), the same tensors are written as GGUF by gguf-py, and 48 tokens go
+through transformers in float32 and through our logits_cli on both forms. Asked for: the two forms give
+the same bits; max |difference| to transformers < 1e-3 x max |logit|, arg-max equal at every position.
+Keys and values are rounded to f16 in the reference, as our cache stores them.
+
+Needs torch 2.13.0, transformers 5.23.0, gguf 0.17. Ends with status 1 when anything differs.
+"""
+import argparse
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import numpy as np
+import torch
+import transformers
+
+SHAPE = dict(vocab_size=160, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5,
+             max_position_embeddings=512)
+WIDE = dict(SHAPE, hidden_size=256, intermediate_size=512, head_dim=64)
+ROPE = dict(rope_type="default", rope_theta=10000.0)
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=16, rope_theta=50000.0)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=20000.0)
+
+# name: (configuration class, its values, dtype, shard size or None)
+VARIANTS = {
+    "llama": ("LlamaConfig", dict(SHAPE), "float32", None),
+    "llama-f16-shards": ("LlamaConfig", dict(SHAPE), "float16", "40KB"),
+    "llama-bf16-tied": ("LlamaConfig", dict(SHAPE, tie_word_embeddings=True), "bfloat16", None),
+    "llama-bias": ("LlamaConfig", dict(SHAPE, attention_bias=True, mlp_bias=True), "float32", None),
+    "llama-llama3": ("LlamaConfig", dict(SHAPE, rope_parameters=LLAMA3), "float32", None),
+    "llama-yarn": ("LlamaConfig", dict(SHAPE, rope_parameters=YARN), "float32", None),
+    "llama-yarn-attention-factor": (
+        "LlamaConfig", dict(SHAPE, rope_parameters=dict(YARN, attention_factor=1.5, beta_fast=8.0,
+                                                        beta_slow=2.0)), "float32", None),
+    "llama-linear": ("LlamaConfig", dict(SHAPE, rope_parameters=dict(ROPE, rope_type="linear",
+                                                                     factor=3.0)), "float32", None),
+    "mistral": ("MistralConfig", dict(SHAPE, sliding_window=None), "bfloat16", None),
+    "qwen2": ("Qwen2Config", dict(SHAPE, head_dim=None), "float32", None),
+    "qwen2-tied-f16": ("Qwen2Config", dict(SHAPE, head_dim=None, tie_word_embeddings=True),
+                       "float16", "60KB"),
+    "qwen3": ("Qwen3Config", dict(SHAPE, head_dim=32), "float32", None),
+    "qwen3-bf16": ("Qwen3Config", dict(SHAPE, head_dim=32), "bfloat16", None),
+}
+ARCHS = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+N_TOKENS = 48
+
+
+def make_model(name):
+    class_name, values, dtype, _ = VARIANTS[name]
+    values = {k: v for k, v in values.items() if v is not None or k == "sliding_window"}
+    values.setdefault("rope_parameters", dict(ROPE))
+    config = getattr(transformers, class_name)(**values)
+    torch.manual_seed(sum(name.encode()))
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            centre = 1.0 if "norm" in key and parameter.ndim == 1 else 0.0
+            parameter.copy_(centre + 0.2 * torch.randn_like(parameter))
+    return model.to(getattr(torch, dtype)).eval()
+
+
+def reference(directory, tokens):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager").eval()
+    module = sys.modules[type(model).__module__]
+    original = module.eager_attention_forward
+
+    def rounded(layer, query, key, value, *args, **kwargs):
+        return original(layer, query, key.half().float(), value.half().float(), *args, **kwargs)
+    module.eager_attention_forward = rounded
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0].float().numpy()
+    module.eager_attention_forward = original
+    return logits
+
+
+def interleave(weight, heads):
+    """Rows of llama's q and k as GGUF has them."""
+    shape = weight.shape
+    return weight.reshape(heads, 2, shape[0] // heads // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
+
+
+NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+         "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+         "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
+         "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+         "mlp.down_proj": "ffn_down"}
+
+
+def write_gguf(path, model, dtype):
+    config = model.config
+    arch = ARCHS[config.model_type]
+    writer = gguf.GGUFWriter(path, arch)
+    head_dim = getattr(config, "head_dim", None) or (config.hidden_size //
+                                                     config.num_attention_heads)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_rope_dimension_count(head_dim)
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] in ("linear", "yarn"):
+        writer.add_string(f"{arch}.rope.scaling.type", rope["rope_type"])
+        writer.add_float32(f"{arch}.rope.scaling.factor", rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        writer.add_float64(f"{arch}.rope.scaling.yarn_beta_fast", rope.get("beta_fast") or 32.0)
+        writer.add_float64(f"{arch}.rope.scaling.yarn_beta_slow", rope.get("beta_slow") or 1.0)
+        if rope.get("attention_factor"):
+            writer.add_float64(f"{arch}.rope.scaling.attn_factor",
+                               rope["attention_factor"] / (1 + 0.1 * np.log(rope["factor"])))
+    if rope["rope_type"] == "llama3":
+        writer.add_tensor("rope_freqs.weight", llama3_divisors(rope, head_dim))
+    tied = config.tie_word_embeddings
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and tied:
+            continue
+        stem, suffix = name.rsplit(".", 1)
+        target = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
+                  "lm_head": "output"}.get(stem)
+        values = tensor.float().numpy()
+        if target is None:
+            layer, inner = stem[len("model.layers."):].split(".", 1)
+            target = f"blk.{layer}.{NAMES[inner]}"
+            heads = {"attn_q": config.num_attention_heads,
+                     "attn_k": config.num_key_value_heads}.get(NAMES[inner])
+            if arch == "llama" and heads:
+                values = interleave(values, heads)
+        raw = None
+        if values.ndim > 1 and dtype == "float16":
+            values = values.astype(np.float16)
+        if values.ndim > 1 and dtype == "bfloat16":
+            raw = gguf.GGMLQuantizationType.BF16
+            values = gguf.quants.quantize(values, raw)
+        writer.add_tensor(f"{target}.{suffix}", np.ascontiguousarray(values), raw_dtype=raw)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama3_divisors(rope, head_dim):
+    frequencies = rope["rope_theta"] ** (-np.arange(0, head_dim, 2) / head_dim)
+    waves, original = 2 * np.pi / frequencies, rope["original_max_position_embeddings"]
+    low, high, factor = rope["low_freq_factor"], rope["high_freq_factor"], rope["factor"]
+    smooth = (original / waves - low) / (high - low)
+    middle = 1 / ((1 - smooth) / factor + smooth)
+    return np.where(waves < original / high, 1.0,
+                    np.where(waves > original / low, factor, middle)).astype(np.float32)
+
+
+def ours(cli, path, tokens, work):
+    words = work / "tokens.i32"
+    words.write_bytes(struct.pack(f"<{len(tokens) + 2}i", 1, len(tokens), *tokens))
+    out = work / "logits.f32"
+    subprocess.run([cli, str(path), str(words), str(out), "chunk=16", "threads=2"], check=True,
+                   capture_output=True)
+    return np.fromfile(out, "<f4").reshape(len(tokens), -1)
+
+
+def old_spelling(directory):
+    """config.json as transformers 4 wrote it."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    rope = config.pop("rope_parameters", None)
+    if rope:
+        config["rope_theta"] = rope.pop("rope_theta")
+        kind = rope.pop("rope_type")
+        config["rope_scaling"] = None if kind == "default" else dict(rope, type=kind)
+    config["torch_dtype"] = config.pop("dtype", "float32")
+    path.write_text(json.dumps(config))
+
+
+def check(name, cli, work):
+    _, _, dtype, shard = VARIANTS[name]
+    directory = work / name
+    model = make_model(name)
+    model.save_pretrained(directory, **({"max_shard_size": shard} if shard else {}))
+    write_gguf(work / "model.gguf", model, dtype)
+    tokens = [int(t) for t in np.random.default_rng(1).integers(0, 160, N_TOKENS)]
+    wanted = reference(directory, tokens)
+    logits = ours(cli, directory, tokens, work)
+    same = [np.array_equal(logits, ours(cli, work / "model.gguf", tokens, work))]
+    old_spelling(directory)
+    same.append(np.array_equal(logits, ours(cli, directory, tokens, work)))
+    error = np.abs(logits - wanted).max() / np.abs(wanted).max()
+    best = bool((logits.argmax(-1) == wanted.argmax(-1)).all())
+    good = all(same) and error < 1e-3 and best
+    print(f"{name:30} {len(list(directory.glob('*.safetensors')))} file(s)  error {error:.1e}  "
+          f"arg-max {'equal' if best else 'DIFFERS'}  GGUF {'same bits' if same[0] else 'DIFFERS'}  "
+          f"old spelling {'same bits' if same[1] else 'DIFFERS'}")
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cli", required=True)
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--work")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = pathlib.Path(args.work or temporary)
+        results = [check(name, args.cli, work) for name in args.only or VARIANTS]
+    print(f"{sum(results)} of {len(results)} agree")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
