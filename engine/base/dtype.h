@@ -48,6 +48,8 @@ enum dtype {
 #undef X
 };
 
+enum { DTYPE_SLOTS = 64 };  // more than any number in the list: bounds of tables by type
+
 struct dtype_info {
     const char *name;       // "Q4_K"
     size_t block_elements;  // elements a block
@@ -77,5 +79,11 @@ static inline float f32_from_bf16(uint16_t half)
     return f32_from_bits((uint32_t)half << 16);
 }
 uint16_t bf16_from_f32(float value);
+/* 2^(exponent - 128): half of what OCP's e8m0 means, for formats whose values are stored doubled.
+ * No value of the byte is special. */
+static inline float f32_from_e8m0_half(uint8_t exponent)
+{
+    return f32_from_bits(exponent < 2 ? 0x00200000u << exponent : (exponent - 1u) << 23);
+}
 
 #endif

@@ -36,6 +36,17 @@ struct PACKED block_q8_0 {
     uint16_t d;
     int8_t qs[32];
 };
+struct PACKED block_q2_k {
+    uint8_t scales[16];  // scale in the low nibble, minimum in the high
+    uint8_t qs[64];
+    uint16_t d, dmin;
+};
+struct PACKED block_q3_k {
+    uint8_t hmask[32];
+    uint8_t qs[64];
+    uint8_t scales[12];
+    uint16_t d;
+};
 struct PACKED block_q4_k {
     uint16_t d, dmin;
     uint8_t scales[12];
@@ -53,15 +64,33 @@ struct PACKED block_q6_k {
     int8_t scales[16];
     uint16_t d;
 };
+struct PACKED block_iq4_nl {
+    uint16_t d;
+    uint8_t qs[16];
+};
+struct PACKED block_iq4_xs {
+    uint16_t d, scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+};
+struct PACKED block_mxfp4 {
+    uint8_t e;
+    uint8_t qs[16];
+};
 
 _Static_assert(sizeof(struct block_q4_0) == 18, "GGUF layout");
 _Static_assert(sizeof(struct block_q4_1) == 20, "GGUF layout");
 _Static_assert(sizeof(struct block_q5_0) == 22, "GGUF layout");
 _Static_assert(sizeof(struct block_q5_1) == 24, "GGUF layout");
 _Static_assert(sizeof(struct block_q8_0) == 34, "GGUF layout");
+_Static_assert(sizeof(struct block_q2_k) == 84, "GGUF layout");
+_Static_assert(sizeof(struct block_q3_k) == 110, "GGUF layout");
 _Static_assert(sizeof(struct block_q4_k) == 144, "GGUF layout");
 _Static_assert(sizeof(struct block_q5_k) == 176, "GGUF layout");
 _Static_assert(sizeof(struct block_q6_k) == 210, "GGUF layout");
+_Static_assert(sizeof(struct block_iq4_nl) == 18, "GGUF layout");
+_Static_assert(sizeof(struct block_iq4_xs) == 136, "GGUF layout");
+_Static_assert(sizeof(struct block_mxfp4) == 17, "GGUF layout");
 
 static void dequantize_q4_0(const struct block_q4_0 *block, float *out)
 {
@@ -107,6 +136,35 @@ static void dequantize_q8_0(const struct block_q8_0 *block, float *out)
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 32; i++)
         out[i] = d * (float)block->qs[i];
+}
+
+/* Element i of a super-block that keeps 4 times 32 elements at bit pairs of 32 bytes. */
+static int quant_2bit(const uint8_t qs[64], size_t i)
+{
+    return qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+}
+
+static void dequantize_q2_k(const struct block_q2_k *block, float *out)
+{
+    float d = f32_from_f16(block->d), dmin = f32_from_f16(block->dmin);
+    for (size_t i = 0; i < 256; i++) {
+        float scale = d * (float)(block->scales[i / 16] & 15);
+        float min = dmin * (float)(block->scales[i / 16] >> 4);
+        out[i] = scale * (float)quant_2bit(block->qs, i) - min;
+    }
+}
+
+static void dequantize_q3_k(const struct block_q3_k *block, float *out)
+{
+    float d = f32_from_f16(block->d);
+    for (size_t i = 0; i < 256; i++) {
+        size_t sub = i / 16;
+        int low = block->scales[sub % 8] >> (sub / 8 * 4) & 15;
+        int high = block->scales[8 + sub % 4] >> (sub / 4 * 2) & 3;
+        int bit = block->hmask[i % 32] >> (i / 32) & 1;
+        float scale = d * (float)((low | high << 4) - 32);
+        out[i] = scale * (float)(quant_2bit(block->qs, i) - (bit ? 0 : 4));
+    }
 }
 
 /* Scale and minimum of sub-block `sub`: eight of six bits each in 12 bytes. */
@@ -156,6 +214,43 @@ static void dequantize_q6_k(const struct block_q6_k *block, float *out)
     }
 }
 
+static const int8_t VALUES_IQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+
+static void dequantize_iq4_nl(const struct block_iq4_nl *block, float *out)
+{
+    float d = f32_from_f16(block->d);
+    for (size_t i = 0; i < 16; i++) {
+        out[i] = d * (float)VALUES_IQ4[block->qs[i] & 15];
+        out[i + 16] = d * (float)VALUES_IQ4[block->qs[i] >> 4];
+    }
+}
+
+static void dequantize_iq4_xs(const struct block_iq4_xs *block, float *out)
+{
+    for (size_t sub = 0; sub < 8; sub++) {
+        int low = block->scales_l[sub / 2] >> (sub % 2 * 4) & 15;
+        int high = block->scales_h >> (2 * sub) & 3;
+        float d = f32_from_f16(block->d) * (float)((low | high << 4) - 32);
+        const uint8_t *qs = block->qs + 16 * sub;
+        for (size_t i = 0; i < 16; i++) {
+            out[32 * sub + i] = d * (float)VALUES_IQ4[qs[i] & 15];
+            out[32 * sub + i + 16] = d * (float)VALUES_IQ4[qs[i] >> 4];
+        }
+    }
+}
+
+static const int8_t VALUES_E2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+static void dequantize_mxfp4(const struct block_mxfp4 *block, float *out)
+{
+    float d = f32_from_e8m0_half(block->e);
+    for (size_t i = 0; i < 16; i++) {
+        out[i] = d * (float)VALUES_E2M1[block->qs[i] & 15];
+        out[i + 16] = d * (float)VALUES_E2M1[block->qs[i] >> 4];
+    }
+}
+
 #define DEQUANTIZE_BLOCKS(type, elements)                                                          \
     for (size_t i = 0; i < n_cols / (elements); i++)                                               \
     dequantize_##type((const struct block_##type *)blocks + i, out + i * (elements))
@@ -199,6 +294,21 @@ void dequantize_row(enum dtype dtype, const void *blocks, size_t n_cols, float *
         break;
     case DTYPE_Q6_K:
         DEQUANTIZE_BLOCKS(q6_k, 256);
+        break;
+    case DTYPE_Q2_K:
+        DEQUANTIZE_BLOCKS(q2_k, 256);
+        break;
+    case DTYPE_Q3_K:
+        DEQUANTIZE_BLOCKS(q3_k, 256);
+        break;
+    case DTYPE_IQ4_NL:
+        DEQUANTIZE_BLOCKS(iq4_nl, 32);
+        break;
+    case DTYPE_IQ4_XS:
+        DEQUANTIZE_BLOCKS(iq4_xs, 256);
+        break;
+    case DTYPE_MXFP4:
+        DEQUANTIZE_BLOCKS(mxfp4, 32);
         break;
     default:
         assert(!"no product type");

@@ -34,7 +34,10 @@ struct amx_slice {
     size_t n_blocks, b_first, b_last;     // of a whole row; the slice
     size_t first_row, n_rows, tile_rows;  // the group and how it is cut
     float da[AMX_GROUP_ROWS][AMX_SLICE_UNITS];
-    float dsum[AMX_GROUP_ROWS][AMX_SLICE_UNITS];  // da * sum
+    union {
+        float dsum[AMX_GROUP_ROWS][AMX_SLICE_UNITS];    // da * sum
+        int32_t sums[AMX_GROUP_ROWS][AMX_SLICE_UNITS];  // HALF_MINS: as struct q8_rows has them
+    };
 };
 struct amx_rows {
     _Alignas(64) int8_t q[AMX_GROUP_ROWS][AMX_SLICE_UNITS * ACT_BLOCK];
@@ -42,7 +45,9 @@ struct amx_rows {
 struct expanded {
     _Alignas(64) int8_t quants[AMX_SLICE_UNITS][8][LINE_BYTES];  // signed
     _Alignas(64) float d[AMX_SLICE_UNITS][PANEL_ROWS];
-    _Alignas(64) float m[2][AMX_SLICE_UNITS][PANEL_ROWS];  // minimums, or sub-scales of Q6_K
+    _Alignas(64) float m[AMX_SLICE_UNITS][PANEL_ROWS];
+    _Alignas(64) float sub[2][AMX_SLICE_UNITS][PANEL_ROWS];
+    _Alignas(64) int32_t mins[AMX_SLICE_UNITS][PANEL_ROWS];
 };
 
 /* ---- Tiles: 0..3 sums, 4 activations, 5 weights. ---- */
@@ -54,7 +59,7 @@ struct tile_config {
 };
 _Static_assert(sizeof(struct tile_config) == 64, "layout of LDTILECFG");
 
-/* Q6_K sums 16 columns at a time, all others 32. */
+/* Types with scales for 16 columns sum 16 at a time, all others 32. */
 static void tiles_configure(bool halves)
 {
     struct tile_config config = {.palette = 1};
@@ -116,7 +121,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
                                const struct amx_rows *rows, size_t row, const struct expanded *e,
                                float *y, size_t y_stride)
 {
-    const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
+    const struct panel_layout layout = panel_layout(dtype);
+    const bool halves = scales_are_halves(layout.scales);
     const size_t units = halves ? 2 : 1;  // multiplications a block
     size_t n = s->b_last - s->b_first;
     struct block_sums sums[AMX_SLICE_UNITS];
@@ -128,22 +134,28 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
         acc[r] = s->b_first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + (size_t)r * y_stride);
     for (size_t i = 0; i < n; i++) {
         const struct block_sums *low = &sums[i * units], *high = low + units - 1;
-        __m512 d = _mm512_load_ps(e->d[i]), m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        if (has_min || halves)
-            m[0] = _mm512_load_ps(e->m[0][i]);
-        if (halves)
-            m[1] = _mm512_load_ps(e->m[1][i]);
+        struct block_scales scales = {.d = _mm512_load_ps(e->d[i])};
+        if (layout.has_min)
+            scales.m = _mm512_load_ps(e->m[i]);
+        for (size_t half = 0; halves && half < 2; half++)
+            scales.sub[half] = _mm512_load_ps(e->sub[half][i]);
+        if (layout.scales == SCALE_HALF_MINS)
+            scales.mins = _mm512_load_si512(e->mins[i]);
 #pragma GCC unroll 16
         for (int r = 0; r < n_rows; r++) {
+            const float da = s->da[row + (size_t)r][i];
             __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(low->at[r]));
             if (halves) {
                 __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(high->at[r]));
-                value = _mm512_fmadd_ps(second, m[1], _mm512_mul_ps(value, m[0]));
+                value = _mm512_fmadd_ps(second, scales.sub[1], _mm512_mul_ps(value, scales.sub[0]));
             }
-            __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(s->da[row + (size_t)r][i]));
-            acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
-            if (has_min)
-                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
+            acc[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(scales.d, _mm512_set1_ps(da)), acc[r]);
+            if (layout.scales == SCALE_HALF_MINS)
+                acc[r] = _mm512_fmadd_ps(
+                    scales.m, half_mins(scales.mins, s->sums[row + (size_t)r][i], da), acc[r]);
+            else if (layout.has_min)
+                acc[r] =
+                    _mm512_fmadd_ps(scales.m, _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
         }
     }
 #pragma GCC unroll 16
@@ -163,10 +175,11 @@ typedef void tile_fn(const struct amx_slice *s, const struct amx_rows *rows, siz
     }
 #define EACH_HEIGHT(X, name, dtype)                                                                \
     X(name, dtype, 1)                                                                              \
-    X(name, dtype, 2) X(name, dtype, 3) X(name, dtype, 4) X(name, dtype, 5) X(name, dtype, 6)      \
-        X(name, dtype, 7) X(name, dtype, 8) X(name, dtype, 9) X(name, dtype, 10)                   \
-            X(name, dtype, 11) X(name, dtype, 12) X(name, dtype, 13) X(name, dtype, 14)            \
-                X(name, dtype, 15) X(name, dtype, 16)
+    X(name, dtype, 2)                                                                              \
+    X(name, dtype, 3)                                                                              \
+    X(name, dtype, 4) X(name, dtype, 5) X(name, dtype, 6) X(name, dtype, 7) X(name, dtype, 8)      \
+        X(name, dtype, 9) X(name, dtype, 10) X(name, dtype, 11) X(name, dtype, 12)                 \
+            X(name, dtype, 13) X(name, dtype, 14) X(name, dtype, 15) X(name, dtype, 16)
 #define ENTRY(name, dtype, n_rows) [n_rows] = tile_##name##_##n_rows,
 #define FAMILY(name, dtype)                                                                        \
     EACH_HEIGHT(TILE, name, dtype)                                                                 \
@@ -176,12 +189,24 @@ typedef void tile_fn(const struct amx_slice *s, const struct amx_rows *rows, siz
 FAMILY(plain, DTYPE_Q8_0)
 FAMILY(min, DTYPE_Q4_1)
 FAMILY(halves, DTYPE_Q6_K)
+FAMILY(half_mins, DTYPE_Q2_K)
+
+static ALWAYS_INLINE tile_fn *const *family_of(enum dtype dtype)
+{
+    const struct panel_layout layout = panel_layout(dtype);
+    if (layout.scales == SCALE_HALF_MINS)
+        return tiles_half_mins;
+    if (scales_are_halves(layout.scales))
+        return tiles_halves;
+    return layout.has_min ? tiles_min : tiles_plain;
+}
 
 /* ---- The loops. ---- */
 
 /* A tile is always read in full: what lies behind the last row is multiplied and not used. */
-static void copy_rows(struct amx_slice *s, struct amx_rows *rows)
+static void copy_rows(enum dtype dtype, struct amx_slice *s, struct amx_rows *rows)
 {
+    const bool half_mins = panel_layout(dtype).scales == SCALE_HALF_MINS;
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
     for (size_t row = 0; row < s->n_rows; row++) {
         size_t at = (s->first_row + row) * s->n_blocks + s->b_first;
@@ -197,8 +222,11 @@ static void copy_rows(struct amx_slice *s, struct amx_rows *rows)
             __m512i low = _mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16);
             __m512i sum = _mm512_add_epi32(low, _mm512_srai_epi32(both, 16));
             _mm512_mask_storeu_ps(s->da[row] + i, mask, d);
-            _mm512_mask_storeu_ps(s->dsum[row] + i, mask,
-                                  _mm512_mul_ps(d, _mm512_cvtepi32_ps(sum)));
+            if (half_mins)
+                _mm512_mask_storeu_epi32(s->sums[row] + i, mask, both);
+            else
+                _mm512_mask_storeu_ps(s->dsum[row] + i, mask,
+                                      _mm512_mul_ps(d, _mm512_cvtepi32_ps(sum)));
         }
     }
 }
@@ -214,15 +242,17 @@ static ALWAYS_INLINE void expand(enum dtype dtype, const struct amx_slice *s, co
     for (size_t b = s->b_first, i = 0; b < s->b_last; b++, i++) {
         const uint8_t *quants = panel + panel_quants(dtype, b);
 #pragma GCC unroll 8
-        for (size_t line = 0; line < layout.quant_bytes; line += LINE_BYTES)
+        for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES)
             _mm_prefetch((const char *)quants + next + line, _MM_HINT_T1);
-        __m512 d, m[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        block_scales(dtype, panel, b, s->n_blocks, &codes, &d, m);
-        _mm512_store_ps(e->d[i], d);
-        if (layout.has_min || dtype == DTYPE_Q6_K)
-            _mm512_store_ps(e->m[0][i], m[0]);
-        if (dtype == DTYPE_Q6_K)
-            _mm512_store_ps(e->m[1][i], m[1]);
+        struct block_scales scales;
+        read_scales(dtype, panel, b, s->n_blocks, &codes, &scales);
+        _mm512_store_ps(e->d[i], scales.d);
+        if (layout.has_min)
+            _mm512_store_ps(e->m[i], scales.m);
+        for (size_t half = 0; scales_are_halves(layout.scales) && half < 2; half++)
+            _mm512_store_ps(e->sub[half][i], scales.sub[half]);
+        if (layout.scales == SCALE_HALF_MINS)
+            _mm512_store_si512(e->mins[i], scales.mins);
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
             __m512i low, high;
@@ -238,11 +268,11 @@ static ALWAYS_INLINE void expand(enum dtype dtype, const struct amx_slice *s, co
 }
 
 /* One group and slice over all panels. */
-static ALWAYS_INLINE void run_slice(enum dtype dtype, tile_fn *const tiles[AMX_TILE_ROWS + 1],
-                                    const struct amx_slice *s, const struct amx_rows *rows,
-                                    const uint8_t *panels, size_t n_panels, float *y,
-                                    size_t y_stride)
+static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct amx_slice *s,
+                                    const struct amx_rows *rows, const uint8_t *panels,
+                                    size_t n_panels, float *y, size_t y_stride)
 {
+    tile_fn *const *tiles = family_of(dtype);
     struct expanded e;
     size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
     /* After the last panel comes the first one's next slice. */
@@ -266,7 +296,8 @@ typedef void amx_slice_fn(const struct amx_slice *s, const struct amx_rows *rows
 static size_t slice_end(enum dtype dtype, size_t b_first, size_t n_blocks)
 {
     size_t unit = panel_layout(dtype).group_blocks;
-    size_t most = AMX_SLICE_BLOCKS / unit;
+    bool halves = scales_are_halves(panel_layout(dtype).scales);
+    size_t most = (halves ? AMX_SLICE_UNITS / 2 : AMX_SLICE_BLOCKS) / unit;
     size_t left = (n_blocks - b_first) / unit, n_slices = (left + most - 1) / most;
     return b_first + (left + n_slices - 1) / n_slices * unit;
 }
@@ -281,26 +312,26 @@ static __attribute__((noinline)) void gemm(enum dtype dtype, amx_slice_fn *run,
     struct amx_slice s;
     s.x = x;
     s.n_blocks = x->n_cols / ACT_BLOCK;
-    tiles_configure(dtype == DTYPE_Q6_K);
+    tiles_configure(scales_are_halves(panel_layout(dtype).scales));
     for (size_t row = 0; row < n_rows; row += AMX_GROUP_ROWS) {
         s.first_row = first_row + row;
         s.n_rows = n_rows - row < AMX_GROUP_ROWS ? n_rows - row : AMX_GROUP_ROWS;
         s.tile_rows = even_tile_rows(s.n_rows, AMX_TILE_ROWS);
         for (s.b_first = 0; s.b_first < s.n_blocks; s.b_first = s.b_last) {
             s.b_last = slice_end(dtype, s.b_first, s.n_blocks);
-            copy_rows(&s, rows);
+            copy_rows(dtype, &s, rows);
             run(&s, rows, panels, n_panels, y + row * y_stride, y_stride);
         }
     }
     tiles_release();
 }
 
-#define QUANTISED(name, dtype, family)                                                             \
+#define QUANTISED(name, type)                                                                      \
     static __attribute__((noinline)) void slice_##name(                                            \
         const struct amx_slice *s, const struct amx_rows *rows, const uint8_t *panels,             \
         size_t n_panels, float *y, size_t y_stride)                                                \
     {                                                                                              \
-        run_slice(dtype, tiles_##family, s, rows, panels, n_panels, y, y_stride);                  \
+        run_slice(DTYPE_##type, s, rows, panels, n_panels, y, y_stride);                           \
     }                                                                                              \
     static void gemm_##name##_amx(const void *panels, size_t n_panels, const struct q8_rows *x,    \
                                   size_t first_row, size_t n_rows, float *y, size_t y_stride)      \
@@ -309,25 +340,14 @@ static __attribute__((noinline)) void gemm(enum dtype dtype, amx_slice_fn *run,
         if (n_rows < AMX_ROWS_MIN)                                                                 \
             gemm_##name##_avx512(panels, n_panels, x, first_row, n_rows, y, y_stride);             \
         else                                                                                       \
-            gemm(dtype, slice_##name, &rows, panels, n_panels, x, first_row, n_rows, y, y_stride); \
+            gemm(DTYPE_##type, slice_##name, &rows, panels, n_panels, x, first_row, n_rows, y,     \
+                 y_stride);                                                                        \
     }
-QUANTISED(q4_0, DTYPE_Q4_0, plain)
-QUANTISED(q4_1, DTYPE_Q4_1, min)
-QUANTISED(q5_0, DTYPE_Q5_0, plain)
-QUANTISED(q5_1, DTYPE_Q5_1, min)
-QUANTISED(q8_0, DTYPE_Q8_0, plain)
-QUANTISED(q4_k, DTYPE_Q4_K, min)
-QUANTISED(q5_k, DTYPE_Q5_K, min)
-QUANTISED(q6_k, DTYPE_Q6_K, halves)
+GEMM_Q8_TYPES(QUANTISED)
 
 void kernels_fill_gemm_amx(struct kernels *kernels)
 {
-    kernels->gemm_q4_0 = gemm_q4_0_amx;
-    kernels->gemm_q4_1 = gemm_q4_1_amx;
-    kernels->gemm_q5_0 = gemm_q5_0_amx;
-    kernels->gemm_q5_1 = gemm_q5_1_amx;
-    kernels->gemm_q8_0 = gemm_q8_0_amx;
-    kernels->gemm_q4_k = gemm_q4_k_amx;
-    kernels->gemm_q5_k = gemm_q5_k_amx;
-    kernels->gemm_q6_k = gemm_q6_k_amx;
+#define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_amx;
+    GEMM_Q8_TYPES(FILL)
+#undef FILL
 }

@@ -1,9 +1,10 @@
 /* Products for AVX2 with FMA and F16C; bits as gemm_scalar.c specifies.
  *
  * A line of weights is two vectors, output rows 0..7 and 8..15. maddubs multiplies unsigned weights
- * with signed activations and adds pairs in int16, which saturates: the nibbles of a whole block
- * fit (8 * 2 * 15 * 127 = 30,480), of 5-bit types 4 products, of 6-bit 2; 8-bit weights move their
- * sign to the activations first (2 * 128 * 127 = 32,512; 128 is |-128| as an unsigned byte).
+ * with signed activations and adds pairs in int16, which saturates: pairs_max() says how many of
+ * them fit (the nibbles of a whole block: 8 * 2 * 15 * 127 = 30,480). Quants above 128 (Q8_0 and
+ * the table of IQ4) are made signed and move their sign to the activations first (2 * 128 * 127 =
+ * 32,512; 128 is |-128| as an unsigned byte).
  *
  * With 16 registers a tile is 1 or 2 activation rows by a whole panel, or 3 or 4 by each half of it
  * in turn. Each `dtype` and row count is inlined into an instance of its own. */
@@ -23,43 +24,52 @@ static ALWAYS_INLINE __m256i load_half(const uint8_t *quants, int line)
     return _mm256_load_si256((const __m256i *)(quants + line * LINE_BYTES));
 }
 
-/* Quads v and v + 4 of 8 output rows, unsigned; of Q8_0 as they are stored, q + 128. */
+/* Bytes shifted within words: what crosses from byte to byte must be masked off. */
+static ALWAYS_INLINE __m256i shift_line(__m256i line, int left)
+{
+    return left >= 0 ? _mm256_slli_epi16(line, left) : _mm256_srli_epi16(line, -left);
+}
+
+/* Quads v and v + 4 of 8 output rows, unsigned. */
 static ALWAYS_INLINE void quad_pair(enum dtype dtype, const uint8_t *quants, int v, __m256i *low,
                                     __m256i *high)
 {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    if (dtype == DTYPE_Q8_0) {
+    const struct panel_layout layout = panel_layout(dtype);
+    const __m256i nibble = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(3);
+    if (layout.bits == 8) {
         *low = load_half(quants, v);
         *high = load_half(quants, v + 4);
         return;
     }
-    __m256i packed = load_half(quants, v);
-    *low = _mm256_and_si256(packed, nibble);
-    *high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), nibble);
-    __m256i low_bits, high_bits;
-    if (dtype == DTYPE_Q5_0 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q5_K) {
-        const __m256i bit = _mm256_set1_epi8(16);
-        __m256i bits = load_half(quants, 4);
-        low_bits = _mm256_and_si256(_mm256_slli_epi16(bits, 4 - v), bit);
-        high_bits = _mm256_and_si256(_mm256_srli_epi16(bits, v), bit);
-    } else if (dtype == DTYPE_Q6_K) {
-        const __m256i pair = _mm256_set1_epi8(48);
-        low_bits = load_half(quants, 4);
-        high_bits = load_half(quants, 5);
-        if (v < 3) {
-            low_bits = _mm256_slli_epi16(low_bits, 4 - 2 * v);
-            high_bits = _mm256_slli_epi16(high_bits, 4 - 2 * v);
-        } else {
-            low_bits = _mm256_srli_epi16(low_bits, 2);
-            high_bits = _mm256_srli_epi16(high_bits, 2);
-        }
-        low_bits = _mm256_and_si256(low_bits, pair);
-        high_bits = _mm256_and_si256(high_bits, pair);
+    if (layout.bits < 4) {
+        *low = _mm256_and_si256(shift_line(load_half(quants, 0), -2 * v), pair);
+        *high = _mm256_and_si256(shift_line(load_half(quants, 1), -2 * v), pair);
     } else {
-        return;
+        __m256i packed = load_half(quants, v);
+        *low = _mm256_and_si256(packed, nibble);
+        *high = _mm256_and_si256(_mm256_srli_epi16(packed, 4), nibble);
     }
-    *low = _mm256_or_si256(*low, low_bits);
-    *high = _mm256_or_si256(*high, high_bits);
+    const int upper = layout.bits < 4 ? 2 : 4;
+    if (layout.bits == 3 || layout.bits == 5) {
+        const int to = (int)layout.bits - 1;
+        const __m256i bit = _mm256_set1_epi8((char)(1 << to));
+        __m256i bits = load_half(quants, upper);
+        *low = _mm256_or_si256(*low, _mm256_and_si256(shift_line(bits, to - v), bit));
+        *high = _mm256_or_si256(*high, _mm256_and_si256(shift_line(bits, to - v - 4), bit));
+    }
+    if (layout.bits == 6) {
+        const __m256i upper_pair = _mm256_set1_epi8(48);
+        __m256i first = shift_line(load_half(quants, upper), 4 - 2 * v);
+        __m256i second = shift_line(load_half(quants, upper + 1), 4 - 2 * v);
+        *low = _mm256_or_si256(*low, _mm256_and_si256(first, upper_pair));
+        *high = _mm256_or_si256(*high, _mm256_and_si256(second, upper_pair));
+    }
+    if (layout.table != TABLE_NONE) {
+        const void *entries = quant_tables[layout.table];
+        __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)entries));
+        *low = _mm256_shuffle_epi8(table, *low);
+        *high = _mm256_shuffle_epi8(table, *high);
+    }
 }
 
 static ALWAYS_INLINE __m256 widen_f16(const uint8_t *halves)
@@ -94,26 +104,70 @@ static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, struct super_codes 
     }
 }
 
-/* d and m of block b for 8 output rows from `half` * 8, or d and both sub-scales (Q6_K). */
-static ALWAYS_INLINE void block_scales(enum dtype dtype, const uint8_t *panel, size_t b,
-                                       size_t n_blocks, size_t half,
-                                       const struct super_codes *codes, __m256 *d, __m256 m[2])
+/* Scales of one block for 8 output rows; of sub, m and mins what the type has (see struct
+ * panel_block), mins as pairs of int16. */
+struct block_scales {
+    __m256 d, m, sub[2];
+    __m256i mins;
+};
+
+/* d for 8 output rows from `half` * 8. */
+static ALWAYS_INLINE __m256 read_d(enum dtype dtype, const uint8_t *scales, size_t half)
 {
-    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks) + half * 16;
-    *d = widen_f16(scales);
-    if (panel_layout(dtype).has_min)
-        m[0] = widen_f16(scales + 32);
-    if (dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
-        size_t at = b % SUPER_BLOCKS * PANEL_ROWS + half * 8;
-        *d = _mm256_mul_ps(*d, widen_bytes(codes->scales + at, false));
-        m[0] = _mm256_xor_ps(m[0], _mm256_set1_ps(-0.0f));
-        m[0] = _mm256_mul_ps(m[0], widen_bytes(codes->mins + at, false));
-    } else if (dtype == DTYPE_Q6_K) {
-        const uint8_t *sub = panel + panel_subscales(dtype, b);
-        sub += b % SUPER_BLOCKS * 2 * PANEL_ROWS + half * 8;
-        m[0] = widen_bytes(sub, true);
-        m[1] = widen_bytes(sub + PANEL_ROWS, true);
+    const struct panel_layout layout = panel_layout(dtype);
+    if (layout.scales != SCALE_E8M0) {
+        __m256 d = widen_f16(scales + half * 16);
+        return layout.unit == 1.0f ? d : _mm256_mul_ps(d, _mm256_set1_ps(layout.unit));
     }
+    /* 2^(e - 128): the exponent of a float, less one; below, a denormal. */
+    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(scales + half * 8)));
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    __m256i is_denormal = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, denormal, is_denormal));
+}
+
+/* Scales of block b for 8 output rows from `half` * 8. */
+static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, size_t b,
+                                      size_t n_blocks, size_t half, const struct super_codes *codes,
+                                      struct block_scales *out)
+{
+    const struct panel_layout layout = panel_layout(dtype);
+    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
+    const uint8_t *sub = panel + panel_subscales(dtype, b) + half * 8;
+    const size_t i = b % layout.group_blocks, at = i * PANEL_ROWS + half * 8;
+    out->d = read_d(dtype, scales, half);
+    if (layout.has_min)
+        out->m = widen_f16(scales + 32 + half * 16);
+    if (layout.scales == SCALE_SIX_BITS) {
+        out->d = _mm256_mul_ps(out->d, widen_bytes(codes->scales + at, false));
+        out->m = _mm256_xor_ps(out->m, _mm256_set1_ps(-0.0f));
+        out->m = _mm256_mul_ps(out->m, widen_bytes(codes->mins + at, false));
+    } else if (layout.scales == SCALE_BLOCKS) {
+        out->d = _mm256_mul_ps(out->d, widen_bytes(sub + i * PANEL_ROWS, true));
+    } else if (layout.scales == SCALE_HALVES) {
+        sub += 2 * i * PANEL_ROWS;
+        out->sub[0] = widen_bytes(sub, true);
+        out->sub[1] = widen_bytes(sub + PANEL_ROWS, true);
+    } else if (layout.scales == SCALE_HALF_MINS) {
+        const __m256i nibble = _mm256_set1_epi32(15);
+        __m256i code[2];
+        for (size_t part = 0; part < 2; part++) {
+            const uint8_t *from = sub + (2 * i + part) * PANEL_ROWS;
+            code[part] = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+            out->sub[part] = _mm256_cvtepi32_ps(_mm256_and_si256(code[part], nibble));
+        }
+        out->mins = _mm256_or_si256(_mm256_srli_epi32(code[0], 4),
+                                    _mm256_slli_epi32(_mm256_srli_epi32(code[1], 4), 16));
+        out->m = _mm256_xor_ps(out->m, _mm256_set1_ps(-0.0f));
+    }
+}
+
+/* The minimums' factor of one row: da * (sum of activations, each half times its minimum). */
+static ALWAYS_INLINE __m256 half_mins(__m256i mins, int32_t sums, float da)
+{
+    __m256i sum = _mm256_madd_epi16(mins, _mm256_set1_epi32(sums));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(da));
 }
 
 /* ---- Sums of one block: 8 output rows by one activation row. ---- */
@@ -125,11 +179,22 @@ static ALWAYS_INLINE __m256i broadcast_quad(const int8_t *q)
     return _mm256_set1_epi32(quad);
 }
 
-/* Pairs of products in int16; of Q8_0 the weight is q + 128 and the sign is moved. */
+/* Quants too large for an unsigned factor are multiplied signed. */
+static ALWAYS_INLINE bool multiplies_signed(enum dtype dtype)
+{
+    return panel_layout(dtype).quant_max > 128;
+}
+
+/* How many pairs of products fit one int16. */
+static ALWAYS_INLINE int pairs_max(enum dtype dtype)
+{
+    return multiplies_signed(dtype) ? 1 : INT16_MAX / (2 * 127 * panel_layout(dtype).quant_max);
+}
+
 static ALWAYS_INLINE __m256i pair_products(enum dtype dtype, __m256i weights, __m256i activations)
 {
-    if (dtype == DTYPE_Q8_0) {
-        __m256i is_signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+    if (multiplies_signed(dtype)) {
+        __m256i is_signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));  // bias 128
         weights = _mm256_abs_epi8(is_signed);
         activations = _mm256_sign_epi8(activations, is_signed);
     }
@@ -141,37 +206,35 @@ static ALWAYS_INLINE __m256i widen_pairs(__m256i pairs)
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/* Adds the products of quads v and v + 4 to the sums: int16 while the type allows it. sum16 is
- * cleared by the caller at v = 0; high is the second half of the block (Q6_K only). */
+/* Adds the products of quads v and v + 4 to the sums: in int16, which begin at v = 0, while the
+ * type allows it. sum_high is the second half of the block, of types that scale halves. */
 static ALWAYS_INLINE void add_quads(enum dtype dtype, int v, __m256i low, __m256i high,
                                     const int8_t *q, __m256i sum16[2], __m256i *sum,
                                     __m256i *sum_high)
 {
+    const bool halves = scales_are_halves(panel_layout(dtype).scales);
+    const int fits = pairs_max(dtype), run = fits >= 4 ? 4 : fits >= 2 ? 2 : 1;
+    const bool begins = v % run == 0, ends = v % run == run - 1;
     __m256i a = pair_products(dtype, low, broadcast_quad(q + 4 * v));
     __m256i b = pair_products(dtype, high, broadcast_quad(q + 16 + 4 * v));
-    if (dtype == DTYPE_Q8_0) {
-        *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(widen_pairs(a), widen_pairs(b)));
-        return;
-    }
-    bool is_nibble = dtype == DTYPE_Q4_0 || dtype == DTYPE_Q4_1 || dtype == DTYPE_Q4_K;
-    if (is_nibble) {
+    if (fits >= 8 && !halves) {
         a = _mm256_add_epi16(a, b);
-        sum16[0] = v == 0 ? a : _mm256_add_epi16(sum16[0], a);
-        if (v == 3)
+        sum16[0] = begins ? a : _mm256_add_epi16(sum16[0], a);
+        if (ends)
             *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[0]));
         return;
     }
-    bool begins = dtype == DTYPE_Q6_K ? v % 2 == 0 : v == 0;
-    bool ends = dtype == DTYPE_Q6_K ? v % 2 == 1 : v == 3;
     sum16[0] = begins ? a : _mm256_add_epi16(sum16[0], a);
     sum16[1] = begins ? b : _mm256_add_epi16(sum16[1], b);
     if (!ends)
         return;
-    *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[0]));
-    if (dtype == DTYPE_Q6_K)
+    if (halves) {
+        *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[0]));
         *sum_high = _mm256_add_epi32(*sum_high, widen_pairs(sum16[1]));
-    else
-        *sum = _mm256_add_epi32(*sum, widen_pairs(sum16[1]));
+        return;
+    }
+    __m256i both = _mm256_add_epi32(widen_pairs(sum16[0]), widen_pairs(sum16[1]));
+    *sum = _mm256_add_epi32(*sum, both);
 }
 
 /* ---- Tiles. ---- */
@@ -182,8 +245,9 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
                                const struct slice *s, size_t row, size_t half, const uint8_t *panel,
                                float *y, size_t y_stride)
 {
-    const bool has_min = panel_layout(dtype).has_min, has_parts = dtype == DTYPE_Q6_K;
-    const bool has_codes = dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K;
+    const struct panel_layout layout = panel_layout(dtype);
+    const bool halves = scales_are_halves(layout.scales);
+    const bool has_start = !layout.has_min && !multiplies_signed(dtype);
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
     const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
     struct super_codes codes;
@@ -198,11 +262,11 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
     for (size_t i = 0; i < n; i++, q += ACT_BLOCK) {
         size_t b = s->b_first + i;
         const uint8_t *quants = panel + panel_quants(dtype, b) + half * HALF_LINE;
-        if (has_codes && b % SUPER_BLOCKS == 0)
+        if (layout.scales == SCALE_SIX_BITS && b % SUPER_BLOCKS == 0)
             unpack_6bit(panel + panel_subscales(dtype, b), &codes);
         if (half == 0) {
 #pragma GCC unroll 8
-            for (size_t line = 0; line < panel_layout(dtype).quant_bytes; line += LINE_BYTES)
+            for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES)
                 _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
         }
 #pragma GCC unroll 2
@@ -211,9 +275,9 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
 #pragma GCC unroll 4
             for (int r = 0; r < n_rows; r++) {
                 sum[r] = sum_high[r] = _mm256_setzero_si256();
-                if (!has_min && dtype != DTYPE_Q8_0)
+                if (has_start)
                     sum[r] = _mm256_set1_epi32(s->start[row + (size_t)r][i]);
-                if (has_parts)
+                if (has_start && halves)
                     sum_high[r] = _mm256_set1_epi32(s->start_high[row + (size_t)r][i]);
             }
 #pragma GCC unroll 4
@@ -225,19 +289,24 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
                     add_quads(dtype, v, low, high, q + (size_t)r * n_cols, sum16[r], &sum[r],
                               &sum_high[r]);
             }
-            __m256 d, m[2];
-            block_scales(dtype, panel, b, s->n_blocks, half + (size_t)h, &codes, &d, m);
+            struct block_scales scales;
+            read_scales(dtype, panel, b, s->n_blocks, half + (size_t)h, &codes, &scales);
 #pragma GCC unroll 4
             for (int r = 0; r < n_rows; r++) {
-                __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(s->da[row + (size_t)r][i]));
+                const float da = s->da[row + (size_t)r][i];
                 __m256 value = _mm256_cvtepi32_ps(sum[r]);
-                if (has_parts)
-                    value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_high[r]), m[1],
-                                            _mm256_mul_ps(value, m[0]));
-                acc[r][h] = _mm256_fmadd_ps(value, scale, acc[r][h]);
-                if (has_min)
-                    acc[r][h] = _mm256_fmadd_ps(m[0], _mm256_set1_ps(s->dsum[row + (size_t)r][i]),
-                                                acc[r][h]);
+                if (halves)
+                    value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_high[r]), scales.sub[1],
+                                            _mm256_mul_ps(value, scales.sub[0]));
+                acc[r][h] =
+                    _mm256_fmadd_ps(value, _mm256_mul_ps(scales.d, _mm256_set1_ps(da)), acc[r][h]);
+                if (layout.scales == SCALE_HALF_MINS)
+                    acc[r][h] = _mm256_fmadd_ps(
+                        scales.m, half_mins(scales.mins, s->sums[row + (size_t)r][i], da),
+                        acc[r][h]);
+                else if (layout.has_min)
+                    acc[r][h] = _mm256_fmadd_ps(
+                        scales.m, _mm256_set1_ps(s->dsum[row + (size_t)r][i]), acc[r][h]);
             }
         }
     }
@@ -277,26 +346,19 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s, con
     }
 }
 
-#define QUANTISED(name, dtype)                                                                     \
+#define QUANTISED(name, type)                                                                      \
     static void slice_##name(const struct slice *s, const uint8_t *panels, size_t n_panels,        \
                              float *y, size_t y_stride)                                            \
     {                                                                                              \
-        run_slice(dtype, s, panels, n_panels, y, y_stride);                                        \
+        run_slice(DTYPE_##type, s, panels, n_panels, y, y_stride);                                 \
     }                                                                                              \
     static void gemm_##name##_avx2(const void *panels, size_t n_panels, const struct q8_rows *x,   \
                                    size_t first_row, size_t n_rows, float *y, size_t y_stride)     \
     {                                                                                              \
-        each_slice(dtype, ROWS_MAX, slice_##name, panels, n_panels, x, first_row, n_rows, y,       \
-                   y_stride);                                                                      \
+        each_slice(DTYPE_##type, ROWS_MAX, slice_##name, panels, n_panels, x, first_row, n_rows,   \
+                   y, y_stride);                                                                   \
     }
-QUANTISED(q4_0, DTYPE_Q4_0)
-QUANTISED(q4_1, DTYPE_Q4_1)
-QUANTISED(q5_0, DTYPE_Q5_0)
-QUANTISED(q5_1, DTYPE_Q5_1)
-QUANTISED(q8_0, DTYPE_Q8_0)
-QUANTISED(q4_k, DTYPE_Q4_K)
-QUANTISED(q5_k, DTYPE_Q5_K)
-QUANTISED(q6_k, DTYPE_Q6_K)
+GEMM_Q8_TYPES(QUANTISED)
 
 /* Eight elements a vector; the specification is quantize_q8_scalar(). */
 static void quantize_q8_avx2(const float *x, size_t n, int8_t *q, float *d, int32_t *sum)
@@ -430,16 +492,11 @@ FLOATING(f32, DTYPE_F32)
 
 void kernels_fill_gemm_avx2(struct kernels *kernels)
 {
-    kernels->gemm_q4_0 = gemm_q4_0_avx2;
-    kernels->gemm_q4_1 = gemm_q4_1_avx2;
-    kernels->gemm_q5_0 = gemm_q5_0_avx2;
-    kernels->gemm_q5_1 = gemm_q5_1_avx2;
-    kernels->gemm_q8_0 = gemm_q8_0_avx2;
-    kernels->gemm_q4_k = gemm_q4_k_avx2;
-    kernels->gemm_q5_k = gemm_q5_k_avx2;
-    kernels->gemm_q6_k = gemm_q6_k_avx2;
-    kernels->gemm_f16 = gemm_f16_avx2;
-    kernels->gemm_bf16 = gemm_bf16_avx2;
-    kernels->gemm_f32 = gemm_f32_avx2;
+#define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_avx2;
+    GEMM_Q8_TYPES(FILL)
+#undef FILL
+    kernels->gemm_float[DTYPE_F16] = gemm_f16_avx2;
+    kernels->gemm_float[DTYPE_BF16] = gemm_bf16_avx2;
+    kernels->gemm_float[DTYPE_F32] = gemm_f32_avx2;
     kernels->quantize_q8 = quantize_q8_avx2;
 }

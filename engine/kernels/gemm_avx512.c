@@ -34,7 +34,8 @@ static ALWAYS_INLINE __m512i broadcast_quad(const int8_t *q)
 static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct slice *s,
                                size_t row, const uint8_t *panel, float *y, size_t y_stride)
 {
-    const bool has_min = panel_layout(dtype).has_min, halves = dtype == DTYPE_Q6_K;
+    const struct panel_layout layout = panel_layout(dtype);
+    const bool halves = scales_are_halves(layout.scales);
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
     const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
     struct super_codes codes;
@@ -46,14 +47,15 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
         const uint8_t *quants = panel + panel_quants(dtype, s->b_first + i);
         __m512i sum[ROWS_MAX], high_sum[ROWS_MAX];
 #pragma GCC unroll 8
-        for (size_t line = 0; line < panel_layout(dtype).quant_bytes; line += LINE_BYTES)
+        for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES)
             _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
-            sum[r] =
-                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(s->start[row + (size_t)r][i]);
-            high_sum[r] = halves ? _mm512_set1_epi32(s->start_high[row + (size_t)r][i])
-                                 : _mm512_setzero_si512();
+            sum[r] = high_sum[r] = _mm512_setzero_si512();
+            if (!layout.has_min)
+                sum[r] = _mm512_set1_epi32(s->start[row + (size_t)r][i]);
+            if (halves && !layout.has_min)
+                high_sum[r] = _mm512_set1_epi32(s->start_high[row + (size_t)r][i]);
         }
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
@@ -69,18 +71,23 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
                     sum[r] = _mm512_dpbusd_epi32(sum[r], high, broadcast_quad(quad + 16));
             }
         }
-        __m512 d, m[2];
-        block_scales(dtype, panel, s->b_first + i, s->n_blocks, &codes, &d, m);
+        struct block_scales scales;
+        read_scales(dtype, panel, s->b_first + i, s->n_blocks, &codes, &scales);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
-            __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(s->da[row + (size_t)r][i]));
+            const float da = s->da[row + (size_t)r][i];
+            __m512 scale = _mm512_mul_ps(scales.d, _mm512_set1_ps(da));
             __m512 value = _mm512_cvtepi32_ps(sum[r]);
             if (halves)
-                value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high_sum[r]), m[1],
-                                        _mm512_mul_ps(value, m[0]));
+                value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high_sum[r]), scales.sub[1],
+                                        _mm512_mul_ps(value, scales.sub[0]));
             acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
-            if (has_min)
-                acc[r] = _mm512_fmadd_ps(m[0], _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
+            if (layout.scales == SCALE_HALF_MINS)
+                acc[r] = _mm512_fmadd_ps(
+                    scales.m, half_mins(scales.mins, s->sums[row + (size_t)r][i], da), acc[r]);
+            else if (layout.has_min)
+                acc[r] =
+                    _mm512_fmadd_ps(scales.m, _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
         }
     }
 #pragma GCC unroll 8
@@ -126,26 +133,19 @@ static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s, con
     }
 }
 
-#define QUANTISED(name, dtype)                                                                     \
+#define QUANTISED(name, type)                                                                      \
     static void slice_##name(const struct slice *s, const uint8_t *panels, size_t n_panels,        \
                              float *y, size_t y_stride)                                            \
     {                                                                                              \
-        run_slice(dtype, s, panels, n_panels, y, y_stride);                                        \
+        run_slice(DTYPE_##type, s, panels, n_panels, y, y_stride);                                 \
     }                                                                                              \
     void gemm_##name##_avx512(const void *panels, size_t n_panels, const struct q8_rows *x,        \
                               size_t first_row, size_t n_rows, float *y, size_t y_stride)          \
     {                                                                                              \
-        each_slice(dtype, ROWS_MAX, slice_##name, panels, n_panels, x, first_row, n_rows, y,       \
-                   y_stride);                                                                      \
+        each_slice(DTYPE_##type, ROWS_MAX, slice_##name, panels, n_panels, x, first_row, n_rows,   \
+                   y, y_stride);                                                                   \
     }
-QUANTISED(q4_0, DTYPE_Q4_0)
-QUANTISED(q4_1, DTYPE_Q4_1)
-QUANTISED(q5_0, DTYPE_Q5_0)
-QUANTISED(q5_1, DTYPE_Q5_1)
-QUANTISED(q8_0, DTYPE_Q8_0)
-QUANTISED(q4_k, DTYPE_Q4_K)
-QUANTISED(q5_k, DTYPE_Q5_K)
-QUANTISED(q6_k, DTYPE_Q6_K)
+GEMM_Q8_TYPES(QUANTISED)
 
 /* Half a block a vector; the specification is quantize_q8_scalar(). */
 static void quantize_q8_avx512(const float *x, size_t n, int8_t *q, float *d, int32_t *sum)
@@ -272,16 +272,11 @@ FLOATING(f32, DTYPE_F32)
 
 void kernels_fill_gemm_avx512(struct kernels *kernels)
 {
-    kernels->gemm_q4_0 = gemm_q4_0_avx512;
-    kernels->gemm_q4_1 = gemm_q4_1_avx512;
-    kernels->gemm_q5_0 = gemm_q5_0_avx512;
-    kernels->gemm_q5_1 = gemm_q5_1_avx512;
-    kernels->gemm_q8_0 = gemm_q8_0_avx512;
-    kernels->gemm_q4_k = gemm_q4_k_avx512;
-    kernels->gemm_q5_k = gemm_q5_k_avx512;
-    kernels->gemm_q6_k = gemm_q6_k_avx512;
-    kernels->gemm_f16 = gemm_f16_avx512;
-    kernels->gemm_bf16 = gemm_bf16_avx512;
-    kernels->gemm_f32 = gemm_f32_avx512;
+#define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_avx512;
+    GEMM_Q8_TYPES(FILL)
+#undef FILL
+    kernels->gemm_float[DTYPE_F16] = gemm_f16_avx512;
+    kernels->gemm_float[DTYPE_BF16] = gemm_bf16_avx512;
+    kernels->gemm_float[DTYPE_F32] = gemm_f32_avx512;
     kernels->quantize_q8 = quantize_q8_avx512;
 }

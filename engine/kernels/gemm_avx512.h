@@ -6,43 +6,57 @@
 
 #include "engine/kernels/gemm_tiles.h"
 
-gemm_q8_fn gemm_q4_0_avx512, gemm_q4_1_avx512, gemm_q5_0_avx512, gemm_q5_1_avx512;
-gemm_q8_fn gemm_q8_0_avx512, gemm_q4_k_avx512, gemm_q5_k_avx512, gemm_q6_k_avx512;
+#define DECLARE(name, type) gemm_q8_fn gemm_##name##_avx512;
+GEMM_Q8_TYPES(DECLARE)
+#undef DECLARE
 
-/* Quads v and v + 4 of a block as unsigned bytes. */
+/* Bytes shifted within words: what crosses from byte to byte must be masked off. */
+static ALWAYS_INLINE __m512i shift_line(__m512i line, int left)
+{
+    return left >= 0 ? _mm512_slli_epi16(line, (unsigned)left)
+                     : _mm512_srli_epi16(line, (unsigned)-left);
+}
+
+/* Quads v and v + 4 of a block as unsigned quants. */
 static ALWAYS_INLINE void quad_pair(enum dtype dtype, const uint8_t *quants, int v, __m512i *low,
                                     __m512i *high)
 {
-    const __m512i nibble = _mm512_set1_epi8(15);
-    if (dtype == DTYPE_Q8_0) {
+    enum { OR_AND = 0xf8 };  // a | (b & c)
+    const struct panel_layout layout = panel_layout(dtype);
+    const __m512i nibble = _mm512_set1_epi8(15), pair = _mm512_set1_epi8(3);
+    if (layout.bits == 8) {
         *low = _mm512_load_si512(quants + v * LINE_BYTES);
         *high = _mm512_load_si512(quants + (v + 4) * LINE_BYTES);
         return;
     }
-    __m512i packed = _mm512_load_si512(quants + v * LINE_BYTES);
-    *low = _mm512_and_si512(packed, nibble);
-    *high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble);
-    enum { OR_AND = 0xf8 };  // a | (b & c)
-    if (dtype == DTYPE_Q5_0 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q5_K) {
-        const __m512i bit = _mm512_set1_epi8(16);
-        __m512i bits = _mm512_load_si512(quants + 4 * LINE_BYTES);
-        *low = _mm512_ternarylogic_epi32(*low, _mm512_slli_epi16(bits, (unsigned)(4 - v)), bit,
-                                         OR_AND);
-        *high = _mm512_ternarylogic_epi32(*high, _mm512_srli_epi16(bits, (unsigned)v), bit, OR_AND);
+    if (layout.bits < 4) {
+        __m512i first = _mm512_load_si512(quants), second = _mm512_load_si512(quants + LINE_BYTES);
+        *low = _mm512_and_si512(shift_line(first, -2 * v), pair);
+        *high = _mm512_and_si512(shift_line(second, -2 * v), pair);
+    } else {
+        __m512i packed = _mm512_load_si512(quants + v * LINE_BYTES);
+        *low = _mm512_and_si512(packed, nibble);
+        *high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble);
     }
-    if (dtype == DTYPE_Q6_K) {
-        const __m512i pair = _mm512_set1_epi8(48);
-        __m512i first = _mm512_load_si512(quants + 4 * LINE_BYTES);
-        __m512i second = _mm512_load_si512(quants + 5 * LINE_BYTES);
-        if (v < 3) {
-            first = _mm512_slli_epi16(first, (unsigned)(4 - 2 * v));
-            second = _mm512_slli_epi16(second, (unsigned)(4 - 2 * v));
-        } else {
-            first = _mm512_srli_epi16(first, 2);
-            second = _mm512_srli_epi16(second, 2);
-        }
-        *low = _mm512_ternarylogic_epi32(*low, first, pair, OR_AND);
-        *high = _mm512_ternarylogic_epi32(*high, second, pair, OR_AND);
+    const uint8_t *upper = quants + (layout.bits < 4 ? 2 : 4) * LINE_BYTES;
+    if (layout.bits == 3 || layout.bits == 5) {
+        const int to = (int)layout.bits - 1;
+        const __m512i bit = _mm512_set1_epi8((char)(1 << to));
+        __m512i bits = _mm512_load_si512(upper);
+        *low = _mm512_ternarylogic_epi32(*low, shift_line(bits, to - v), bit, OR_AND);
+        *high = _mm512_ternarylogic_epi32(*high, shift_line(bits, to - v - 4), bit, OR_AND);
+    }
+    if (layout.bits == 6) {
+        const __m512i upper_pair = _mm512_set1_epi8(48);
+        __m512i first = _mm512_load_si512(upper), second = _mm512_load_si512(upper + LINE_BYTES);
+        *low = _mm512_ternarylogic_epi32(*low, shift_line(first, 4 - 2 * v), upper_pair, OR_AND);
+        *high = _mm512_ternarylogic_epi32(*high, shift_line(second, 4 - 2 * v), upper_pair, OR_AND);
+    }
+    if (layout.table != TABLE_NONE) {
+        const void *entries = quant_tables[layout.table];
+        __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)entries));
+        *low = _mm512_shuffle_epi8(table, *low);
+        *high = _mm512_shuffle_epi8(table, *high);
     }
 }
 
@@ -74,28 +88,70 @@ static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, struct super_codes 
     _mm512_store_si512(out->mins + 64, _mm512_or_si512(c_high, b_high));
 }
 
-/* d and m of block b, or d and both sub-scales (Q6_K). */
-static ALWAYS_INLINE void block_scales(enum dtype dtype, const uint8_t *panel, size_t b,
-                                       size_t n_blocks, struct super_codes *codes, __m512 *d,
-                                       __m512 m[2])
+/* Scales of one block for 16 output rows; of sub, m and mins what the type has (see struct
+ * panel_block), mins as pairs of int16. */
+struct block_scales {
+    __m512 d, m, sub[2];
+    __m512i mins;
+};
+
+static ALWAYS_INLINE __m512 read_d(enum dtype dtype, const uint8_t *scales)
 {
-    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
-    *d = widen_f16(scales);
-    if (panel_layout(dtype).has_min)
-        m[0] = widen_f16(scales + 32);
-    if (dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
-        if (b % SUPER_BLOCKS == 0)
-            unpack_6bit(panel + panel_subscales(dtype, b), codes);
-        size_t at = b % SUPER_BLOCKS * PANEL_ROWS;
-        *d = _mm512_mul_ps(*d, widen_bytes(codes->scales + at, false));
-        m[0] = _mm512_xor_ps(m[0], _mm512_set1_ps(-0.0f));
-        m[0] = _mm512_mul_ps(m[0], widen_bytes(codes->mins + at, false));
-    } else if (dtype == DTYPE_Q6_K) {
-        const uint8_t *sub = panel + panel_subscales(dtype, b);
-        sub += b % SUPER_BLOCKS * 2 * PANEL_ROWS;
-        m[0] = widen_bytes(sub, true);
-        m[1] = widen_bytes(sub + PANEL_ROWS, true);
+    const struct panel_layout layout = panel_layout(dtype);
+    if (layout.scales != SCALE_E8M0) {
+        __m512 d = widen_f16(scales);
+        return layout.unit == 1.0f ? d : _mm512_mul_ps(d, _mm512_set1_ps(layout.unit));
     }
+    /* 2^(e - 128): the exponent of a float, less one; below, a denormal. */
+    __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)scales));
+    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    __m512i denormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+    __mmask16 is_denormal = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, is_denormal, denormal));
+}
+
+static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, size_t b,
+                                      size_t n_blocks, struct super_codes *codes,
+                                      struct block_scales *out)
+{
+    const struct panel_layout layout = panel_layout(dtype);
+    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
+    const uint8_t *sub = panel + panel_subscales(dtype, b);
+    const size_t i = b % layout.group_blocks;
+    out->d = read_d(dtype, scales);
+    if (layout.has_min)
+        out->m = widen_f16(scales + 32);
+    if (layout.scales == SCALE_SIX_BITS) {
+        if (i == 0)
+            unpack_6bit(sub, codes);
+        out->d = _mm512_mul_ps(out->d, widen_bytes(codes->scales + i * PANEL_ROWS, false));
+        out->m = _mm512_xor_ps(out->m, _mm512_set1_ps(-0.0f));
+        out->m = _mm512_mul_ps(out->m, widen_bytes(codes->mins + i * PANEL_ROWS, false));
+    } else if (layout.scales == SCALE_BLOCKS) {
+        out->d = _mm512_mul_ps(out->d, widen_bytes(sub + i * PANEL_ROWS, true));
+    } else if (layout.scales == SCALE_HALVES) {
+        sub += 2 * i * PANEL_ROWS;
+        out->sub[0] = widen_bytes(sub, true);
+        out->sub[1] = widen_bytes(sub + PANEL_ROWS, true);
+    } else if (layout.scales == SCALE_HALF_MINS) {
+        const __m512i nibble = _mm512_set1_epi32(15);
+        __m512i code[2];
+        for (size_t half = 0; half < 2; half++) {
+            const uint8_t *at = sub + (2 * i + half) * PANEL_ROWS;
+            code[half] = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)at));
+            out->sub[half] = _mm512_cvtepi32_ps(_mm512_and_si512(code[half], nibble));
+        }
+        out->mins = _mm512_or_si512(_mm512_srli_epi32(code[0], 4),
+                                    _mm512_slli_epi32(_mm512_srli_epi32(code[1], 4), 16));
+        out->m = _mm512_xor_ps(out->m, _mm512_set1_ps(-0.0f));
+    }
+}
+
+/* The minimums' factor of one row: da * (sum of activations, each half times its minimum). */
+static ALWAYS_INLINE __m512 half_mins(__m512i mins, int32_t sums, float da)
+{
+    __m512i sum = _mm512_madd_epi16(mins, _mm512_set1_epi32(sums));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(da));
 }
 
 #endif

@@ -1,13 +1,17 @@
 /* Products of weight panels and activations: the specification of every gemm slot, in plain C.
  *
  * Quantised weights, one output element, blocks of 32 columns in ascending order, from acc = 0:
- *   isum  exact int32 sum of weight quant * activation quant (bias of the type subtracted)
- *   acc = fma(isum, d * da, acc)             d of the weights' block, da of the activations'
- *   acc = fma(m, da * sum, acc)              types with a minimum; sum = exact sum of activations
- * Q4_K, Q5_K: d is d * sc and m is -(dmin * mn) of the sub-block, both exact in f32. Q6_K: isum is
- * sc0 * (sum over the first 16) + sc1 * (over the second), exact and below 2^24.
- * Conversions of integers are exact; each product `d * da`, `da * sum` is rounded once, to nearest
- * even, and so is each fma.
+ *   low, high  exact int32 sums of weight quant * activation quant over the block's first and last
+ *              16 columns (bias of the type subtracted)
+ *   value = low + high                       exact; types with one scale a block
+ *   value = fma(high, sub1, low * sub0)      types with a scale for 16 columns (Q6_K Q3_K Q2_K);
+ *                                            exact and below 2^24
+ *   acc = fma(value, d * da, acc)            d of the weights' block, da of the activations'
+ *   acc = fma(m, da * sum, acc)              types with a minimum; sum = exact sum of activations,
+ *                                            Q2_K: mn0 * (sum of the first 16) + mn1 * (last 16)
+ * d is d * sc of the sub-block where it has one and m is -(dmin * mn), both exact in f32; Q2_K: m
+ * is -dmin. Conversions of integers are exact; each product `d * da`, `da * sum` is rounded once,
+ * to nearest even, and so is each fma.
  *
  * Float weights, widened to f32, one output element: two fma chains from 0, over even and over odd
  * columns in ascending order; the result is even + odd. Two chains because one would leave a single
@@ -50,8 +54,8 @@ static void quantize_q8_scalar(const float *x, size_t n, int8_t *q, float *d, in
     }
 }
 
-/* isum of 16 output rows for one block of one activation row. */
-static void block_sums(const struct panel_block *block, const int8_t *q, int32_t isum[PANEL_ROWS])
+/* Scaled sums of 16 output rows for one block of one activation row. */
+static void block_values(const struct panel_block *block, const int8_t *q, float value[PANEL_ROWS])
 {
     int32_t half[2][PANEL_ROWS] = {{0}};
     for (size_t col = 0; col < ACT_BLOCK; col++) {
@@ -59,7 +63,8 @@ static void block_sums(const struct panel_block *block, const int8_t *q, int32_t
             half[col / 16][lane] += block->q[col][lane] * q[col];
     }
     for (size_t lane = 0; lane < PANEL_ROWS; lane++)
-        isum[lane] = block->sub[0][lane] * half[0][lane] + block->sub[1][lane] * half[1][lane];
+        value[lane] = fmaf((float)half[1][lane], block->sub[1][lane],
+                           (float)half[0][lane] * block->sub[0][lane]);
 }
 
 static void gemm_q8_scalar(enum dtype dtype, const uint8_t *panels, size_t n_panels,
@@ -76,14 +81,15 @@ static void gemm_q8_scalar(enum dtype dtype, const uint8_t *panels, size_t n_pan
             panel_block_read(dtype, panels, b, n_blocks, &block);
             for (size_t row = 0; row < n_rows; row++) {
                 size_t at = (first_row + row) * n_blocks + b;
-                int sum = (int16_t)x->sum[at] + (x->sum[at] >> 16);
-                float *acc = y + row * y_stride, da = x->d[at], dsum = da * (float)sum;
-                int32_t isum[PANEL_ROWS];
-                block_sums(&block, x->q + at * ACT_BLOCK, isum);
+                int low = (int16_t)x->sum[at], high = x->sum[at] >> 16;
+                float *acc = y + row * y_stride, da = x->d[at], value[PANEL_ROWS];
+                block_values(&block, x->q + at * ACT_BLOCK, value);
                 for (size_t lane = 0; lane < PANEL_ROWS; lane++) {
-                    acc[lane] = fmaf((float)isum[lane], block.d[lane] * da, acc[lane]);
-                    if (has_min)
-                        acc[lane] = fmaf(block.m[lane], dsum, acc[lane]);
+                    acc[lane] = fmaf(value[lane], block.d[lane] * da, acc[lane]);
+                    if (!has_min)
+                        continue;
+                    int sum = block.mins[0][lane] * low + block.mins[1][lane] * high;
+                    acc[lane] = fmaf(block.m[lane], da * (float)sum, acc[lane]);
                 }
             }
         }
@@ -115,20 +121,13 @@ static void gemm_float_scalar(enum dtype dtype, const uint8_t *panels, size_t n_
     }
 }
 
-#define QUANTISED(name, dtype)                                                                     \
+#define QUANTISED(name, type)                                                                      \
     static void gemm_##name##_scalar(const void *panels, size_t n_panels, const struct q8_rows *x, \
                                      size_t first_row, size_t n_rows, float *y, size_t y_stride)   \
     {                                                                                              \
-        gemm_q8_scalar(dtype, panels, n_panels, x, first_row, n_rows, y, y_stride);                \
+        gemm_q8_scalar(DTYPE_##type, panels, n_panels, x, first_row, n_rows, y, y_stride);         \
     }
-QUANTISED(q4_0, DTYPE_Q4_0)
-QUANTISED(q4_1, DTYPE_Q4_1)
-QUANTISED(q5_0, DTYPE_Q5_0)
-QUANTISED(q5_1, DTYPE_Q5_1)
-QUANTISED(q8_0, DTYPE_Q8_0)
-QUANTISED(q4_k, DTYPE_Q4_K)
-QUANTISED(q5_k, DTYPE_Q5_K)
-QUANTISED(q6_k, DTYPE_Q6_K)
+GEMM_Q8_TYPES(QUANTISED)
 
 #define FLOATING(name, dtype)                                                                      \
     static void gemm_##name##_scalar(const void *panels, size_t n_panels, const float *x,          \
@@ -142,16 +141,11 @@ FLOATING(f32, DTYPE_F32)
 
 void kernels_fill_gemm_scalar(struct kernels *kernels)
 {
-    kernels->gemm_q4_0 = gemm_q4_0_scalar;
-    kernels->gemm_q4_1 = gemm_q4_1_scalar;
-    kernels->gemm_q5_0 = gemm_q5_0_scalar;
-    kernels->gemm_q5_1 = gemm_q5_1_scalar;
-    kernels->gemm_q8_0 = gemm_q8_0_scalar;
-    kernels->gemm_q4_k = gemm_q4_k_scalar;
-    kernels->gemm_q5_k = gemm_q5_k_scalar;
-    kernels->gemm_q6_k = gemm_q6_k_scalar;
-    kernels->gemm_f16 = gemm_f16_scalar;
-    kernels->gemm_bf16 = gemm_bf16_scalar;
-    kernels->gemm_f32 = gemm_f32_scalar;
+#define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_scalar;
+    GEMM_Q8_TYPES(FILL)
+#undef FILL
+    kernels->gemm_float[DTYPE_F16] = gemm_f16_scalar;
+    kernels->gemm_float[DTYPE_BF16] = gemm_bf16_scalar;
+    kernels->gemm_float[DTYPE_F32] = gemm_f32_scalar;
     kernels->quantize_q8 = quantize_q8_scalar;
 }

@@ -21,10 +21,11 @@ struct slice {
     size_t tile_rows;          // of each tile but the last, which may be lower
     float da[GROUP_ROWS][SLICE_BLOCKS];
     union {
-        float dsum[GROUP_ROWS][SLICE_BLOCKS];     // types with a minimum: da * sum
-        int32_t start[GROUP_ROWS][SLICE_BLOCKS];  // others: -bias * sum; Q6_K: of the first half
+        float dsum[GROUP_ROWS][SLICE_BLOCKS];    // types with a minimum: da * sum
+        int32_t sums[GROUP_ROWS][SLICE_BLOCKS];  // HALF_MINS: both sums, as struct q8_rows has them
+        int32_t start[GROUP_ROWS][SLICE_BLOCKS];  // others: -bias * sum; halves: of the first half
     };
-    int32_t start_high[GROUP_ROWS][SLICE_BLOCKS];  // Q6_K: of the second half
+    int32_t start_high[GROUP_ROWS][SLICE_BLOCKS];  // halves: of the second half
 };
 
 /* Height of tiles of about equal height: 9 rows are 5 + 4, not 8 + 1. */
@@ -37,6 +38,7 @@ static inline size_t even_tile_rows(size_t n_rows, size_t rows_max)
 static ALWAYS_INLINE void slice_prepare(struct slice *s, enum dtype dtype)
 {
     const struct panel_layout layout = panel_layout(dtype);
+    const bool halves = scales_are_halves(layout.scales);
     size_t n = s->b_last - s->b_first;
     for (size_t row = 0; row < s->n_rows; row++) {
         size_t at = (s->first_row + row) * s->n_blocks + s->b_first;
@@ -45,13 +47,15 @@ static ALWAYS_INLINE void slice_prepare(struct slice *s, enum dtype dtype)
         for (size_t i = 0; i < n; i++) {
             int32_t low = (int16_t)sum[i], high = sum[i] >> 16;
             s->da[row][i] = d[i];
-            if (layout.has_min)
+            if (layout.scales == SCALE_HALF_MINS)
+                s->sums[row][i] = sum[i];
+            else if (layout.has_min)
                 s->dsum[row][i] = d[i] * (float)(low + high);
-            else if (dtype == DTYPE_Q6_K)
+            else if (halves)
                 s->start[row][i] = low * -layout.bias;
             else
                 s->start[row][i] = (low + high) * -layout.bias;
-            if (dtype == DTYPE_Q6_K)
+            if (halves)
                 s->start_high[row][i] = high * -layout.bias;
         }
     }

@@ -52,10 +52,9 @@ struct kernels {
     enum cpu_level level;
     const char *name;  // "scalar" "avx2" "avx512" "amx"
 
-    /* Products, by weight type; NULL where the type is not a product type. */
-    gemm_q8_fn *gemm_q4_0, *gemm_q4_1, *gemm_q5_0, *gemm_q5_1, *gemm_q8_0;
-    gemm_q8_fn *gemm_q4_k, *gemm_q5_k, *gemm_q6_k;
-    gemm_float_fn *gemm_f16, *gemm_bf16, *gemm_f32;
+    /* Products, by enum dtype of the weights; NULL where it is not a product type of that kind. */
+    gemm_q8_fn *gemm_q8[DTYPE_SLOTS];
+    gemm_float_fn *gemm_float[DTYPE_SLOTS];
 
     /* Quantises one row: n a multiple of 32, rounding to nearest even; see struct q8_rows. A NaN or
      * an infinity in a block makes its d NaN or infinite. */

@@ -61,42 +61,10 @@ void gemm_f32_blas(const void *panels, size_t n_panels, const float *x, size_t n
     }
 }
 
-static gemm_q8_fn *gemm_q8_of(const struct kernels *kernels, enum dtype dtype)
-{
-    switch (dtype) {
-    case DTYPE_Q4_0:
-        return kernels->gemm_q4_0;
-    case DTYPE_Q4_1:
-        return kernels->gemm_q4_1;
-    case DTYPE_Q5_0:
-        return kernels->gemm_q5_0;
-    case DTYPE_Q5_1:
-        return kernels->gemm_q5_1;
-    case DTYPE_Q8_0:
-        return kernels->gemm_q8_0;
-    case DTYPE_Q4_K:
-        return kernels->gemm_q4_k;
-    case DTYPE_Q5_K:
-        return kernels->gemm_q5_k;
-    case DTYPE_Q6_K:
-        return kernels->gemm_q6_k;
-    default:
-        return NULL;
-    }
-}
-
 static gemm_float_fn *gemm_float_of(const struct kernels *kernels, enum dtype dtype)
 {
-    switch (dtype) {
-    case DTYPE_F16:
-        return kernels->gemm_f16;
-    case DTYPE_BF16:
-        return kernels->gemm_bf16;
-    case DTYPE_F32:
-        return kernels_best_level() == CPU_SCALAR ? gemm_f32_blas : kernels->gemm_f32;
-    default:
-        return NULL;
-    }
+    bool use_blas = dtype == DTYPE_F32 && kernels_best_level() == CPU_SCALAR;
+    return use_blas ? gemm_f32_blas : kernels->gemm_float[dtype];
 }
 
 /* n_panels panels of one weight from `panels` on, rows [row, row + n_rows) of x. */
@@ -106,7 +74,7 @@ static void multiply(const struct matmul_task *task, const struct weight *weight
 {
     const struct activations *x = task->x;
     if (weight_needs_q8(weight)) {
-        gemm_q8_fn *gemm = gemm_q8_of(task->kernels, weight->dtype);
+        gemm_q8_fn *gemm = task->kernels->gemm_q8[weight->dtype];
         gemm(panels, n_panels, &x->q8, row, n_rows, y, y_stride);
         return;
     }

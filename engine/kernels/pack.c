@@ -1,9 +1,10 @@
 /* Packing of stored rows into panels and reading them back; the layout is in panel_layout.h.
  *
  * Packing runs once a load (or never, with a packed cache), but a user waits for it: it moves and
- * masks dwords, four columns at a time, and never looks at single elements. panel_block_read() is
- * the opposite: element by element, plain enough to be read as the definition of the layout.
- * Nothing here checks the weights: every bit pattern is a legal block. */
+ * masks dwords, four columns at a time, and never looks at single elements. What is particular to a
+ * stored format is in pack_codes.c. panel_block_read() is the opposite: element by element, plain
+ * enough to be read as the definition of the layout. Nothing here checks the weights: every bit
+ * pattern is a legal block. */
 #include "engine/kernels/pack.h"
 
 #include <assert.h>
@@ -12,8 +13,19 @@
 #include "engine/base/mem.h"
 #include "engine/kernels/panel_layout.h"
 
-#define LOW_NIBBLES 0x0f0f0f0fu
-#define EACH_BYTE   0x01010101u
+#define EACH_BYTE 0x01010101u
+
+#define E2M1(x) (12 + (x))
+#define IQ4(x)  (128 + (x))
+const uint8_t quant_tables[TABLES][16] = {
+    /* Half the values of OCP's E2M1: sign, 2 bits of exponent, 1 of mantissa. */
+    [TABLE_E2M1] = {E2M1(0), E2M1(1), E2M1(2), E2M1(3), E2M1(4), E2M1(6), E2M1(8), E2M1(12),
+                    E2M1(0), E2M1(-1), E2M1(-2), E2M1(-3), E2M1(-4), E2M1(-6), E2M1(-8), E2M1(-12)},
+    [TABLE_IQ4] = {IQ4(-127), IQ4(-104), IQ4(-83), IQ4(-65), IQ4(-49), IQ4(-35), IQ4(-22), IQ4(-10),
+                   IQ4(1), IQ4(13), IQ4(25), IQ4(38), IQ4(53), IQ4(69), IQ4(89), IQ4(113)},
+};
+#undef E2M1
+#undef IQ4
 
 static bool is_float(enum dtype dtype)
 {
@@ -22,7 +34,7 @@ static bool is_float(enum dtype dtype)
 
 bool pack_supports(enum dtype dtype)
 {
-    return is_float(dtype) || panel_layout(dtype).quant_bytes > 0;
+    return is_float(dtype) || panel_layout(dtype).bits > 0;
 }
 
 size_t pack_panel_bytes(enum dtype dtype, size_t n_cols)
@@ -31,7 +43,12 @@ size_t pack_panel_bytes(enum dtype dtype, size_t n_cols)
     size_t bytes;
     if (!info || !pack_supports(dtype) || n_cols == 0 || n_cols % info->block_elements != 0)
         return 0;
-    if (!size_mul(n_cols / info->block_elements, PANEL_ROWS * info->block_bytes, &bytes) ||
+    size_t group_bytes = PANEL_ROWS * info->block_bytes;
+    if (!is_float(dtype)) {
+        group_bytes = panel_group_bytes(dtype);
+        group_bytes += panel_layout(dtype).has_min ? 0 : panel_scale_bytes(dtype);
+    }
+    if (!size_mul(n_cols / info->block_elements, group_bytes, &bytes) ||
         !size_add(bytes, LINE_BYTES - 1, &bytes))
         return 0;
     return bytes / LINE_BYTES * LINE_BYTES;
@@ -39,132 +56,67 @@ size_t pack_panel_bytes(enum dtype dtype, size_t n_cols)
 
 /* ---- Packing: one stored block of one row into its place in the panel. ---- */
 
-static uint32_t load_u32(const uint8_t *from)
-{
-    uint32_t value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
-
 /* Dword `line` of a row in a run of lines. */
 static void store_line(uint8_t *lines, size_t line, size_t row, uint32_t value)
 {
     memcpy(lines + line * LINE_BYTES + row * 4, &value, sizeof value);
 }
 
-/* Q4_0 .. Q5_1: byte i of the 16 holds elements i and i + 16, which is the panel's order. */
-static void pack_nibbles(const uint8_t *nibbles, uint8_t *quants, size_t row)
+/* Bit pairs of four quads, from bit `from` of each code, in one dword. */
+static uint32_t gather_pairs(const uint32_t quads[4], unsigned from)
 {
-    for (size_t v = 0; v < 4; v++)
-        store_line(quants, v, row, load_u32(nibbles + 4 * v));
+    uint32_t out = 0;
+    for (size_t i = 0; i < 4; i++)
+        out |= ((quads[i] >> from) & (3 * EACH_BYTE)) << (2 * i);
+    return out;
 }
 
-/* Q5_0, Q5_1: bit i of qh belongs to element i; gathers every fourth bit into a byte. */
-static void pack_fifth_bits(const uint8_t *qh, uint8_t *line, size_t row)
+static uint32_t gather_bits(const uint32_t quads[8], unsigned from)
 {
-    uint32_t bits = load_u32(qh), out = 0;
-    for (unsigned j = 0; j < 4; j++) {
-        uint32_t x = (bits >> j) & 0x11111111u;
-        x = (x | x >> 3) & 0x03030303u;
-        x = (x | x >> 6) & 0x000f000fu;
-        x = (x | x >> 12) & 0xffu;
-        out |= x << (8 * j);
-    }
-    store_line(line, 0, row, out);
+    uint32_t out = 0;
+    for (size_t i = 0; i < 8; i++)
+        out |= ((quads[i] >> from) & EACH_BYTE) << i;
+    return out;
 }
 
-static void pack_legacy(enum dtype dtype, const uint8_t *block, uint8_t *quants, uint8_t *scales,
-                        size_t row)
+/* Codes of 32 columns of a row into the lines of its block. */
+static void store_codes(size_t bits, const uint32_t quads[8], uint8_t *quants, size_t row)
 {
-    bool has_min = panel_layout(dtype).has_min;
-    memcpy(scales + 2 * row, block, 2);
-    if (has_min)
-        memcpy(scales + 32 + 2 * row, block + 2, 2);
-    block += has_min ? 4 : 2;
-    if (dtype == DTYPE_Q5_0 || dtype == DTYPE_Q5_1) {
-        pack_fifth_bits(block, quants + 4 * LINE_BYTES, row);
-        block += 4;
-    }
-    if (dtype == DTYPE_Q8_0) {
+    if (bits == 8) {
         for (size_t quad = 0; quad < 8; quad++)
-            store_line(quants, quad, row, load_u32(block + 4 * quad) ^ 0x80808080u);
+            store_line(quants, quad, row, quads[quad]);
         return;
     }
-    pack_nibbles(block, quants, row);
-}
-
-/* Nibbles of 32 stored bytes, low or high, as one block of the panel. */
-static void pack_super_nibbles(const uint8_t *bytes, unsigned shift, uint8_t *quants, size_t row)
-{
-    for (size_t v = 0; v < 4; v++) {
-        uint32_t first = (load_u32(bytes + 4 * v) >> shift) & LOW_NIBBLES;
-        uint32_t second = (load_u32(bytes + 16 + 4 * v) >> shift) & LOW_NIBBLES;
-        store_line(quants, v, row, first | second << 4);
+    if (bits < 4) {
+        for (size_t line = 0; line < 2; line++)
+            store_line(quants, line, row, gather_pairs(quads + 4 * line, 0));
+        if (bits == 3)
+            store_line(quants, 2, row, gather_bits(quads, 2));
+        return;
     }
-}
-
-/* Q4_K, Q5_K: f16 d, f16 dmin, 12 bytes of scales, [Q5_K: 32 bytes of fifth bits,] 128 nibbles. */
-static void pack_q4k_q5k(enum dtype dtype, const uint8_t *block, uint8_t *group, size_t row)
-{
-    struct panel_layout layout = panel_layout(dtype);
-    const uint8_t *qh = block + 16, *nibbles = dtype == DTYPE_Q5_K ? qh + 32 : qh;
-    uint8_t *subscales = group + SUPER_BLOCKS * layout.quant_bytes;
-    memcpy(group + layout.scale_start + 2 * row, block, 2);
-    memcpy(group + layout.scale_start + 32 + 2 * row, block + 2, 2);
-    for (size_t i = 0; i < 12; i++)
-        subscales[PANEL_ROWS * i + row] = block[4 + i];
-    for (size_t b = 0; b < SUPER_BLOCKS; b++) {
-        uint8_t *quants = group + b * layout.quant_bytes;
-        pack_super_nibbles(nibbles + b / 2 * 32, b % 2 * 4, quants, row);
-        if (dtype != DTYPE_Q5_K)
-            continue;
-        uint32_t bits = 0;  // bit b of byte l of qh belongs to element l of block b
-        for (size_t quad = 0; quad < 8; quad++)
-            bits |= ((load_u32(qh + 4 * quad) >> b) & EACH_BYTE) << quad;
-        store_line(quants, 4, row, bits);
-    }
-}
-
-/* Q6_K: 128 bytes of nibbles, 64 of upper bit pairs, 16 i8 scales, f16 d. The first and third 32
- * elements of a half share the same 32 bytes of nibbles, as do the second and fourth. */
-static void pack_q6k(const uint8_t *block, uint8_t *group, uint8_t *d, size_t row)
-{
-    size_t quant_bytes = panel_layout(DTYPE_Q6_K).quant_bytes;
-    uint8_t *subscales = group + SUPER_BLOCKS * quant_bytes;
-    memcpy(d + 2 * row, block + 208, 2);
-    for (size_t i = 0; i < 16; i++)
-        subscales[PANEL_ROWS * i + row] = block[192 + i];
-    for (size_t b = 0; b < SUPER_BLOCKS; b++) {
-        uint8_t *quants = group + b * quant_bytes;
-        size_t half = b / 4, part = b % 4;
-        const uint8_t *qh = block + 128 + 32 * half;
-        pack_super_nibbles(block + 64 * half + 32 * (part & 1), part >= 2 ? 4 : 0, quants, row);
-        for (size_t line = 0; line < 2; line++) {
-            uint32_t bits = 0;
-            for (size_t i = 0; i < 4; i++) {
-                uint32_t pairs = load_u32(qh + 16 * line + 4 * i) >> (2 * part);
-                bits |= (pairs & 0x03030303u) << (2 * i);
-            }
-            store_line(quants, 4 + line, row, bits);
-        }
-    }
+    for (size_t v = 0; v < 4; v++)
+        store_line(quants, v, row,
+                   (quads[v] & (15 * EACH_BYTE)) | (quads[v + 4] & (15 * EACH_BYTE)) << 4);
+    if (bits == 5)
+        store_line(quants, 4, row, gather_bits(quads, 4));
+    for (size_t line = 0; bits == 6 && line < 2; line++)
+        store_line(quants, 4 + line, row, gather_pairs(quads + 4 * line, 4));
 }
 
 static void pack_row(enum dtype dtype, size_t n_cols, const uint8_t *source, uint8_t *panel,
                      size_t row)
 {
     const struct dtype_info *info = dtype_info(dtype);
-    size_t n_blocks = n_cols / ACT_BLOCK, block_cols = info->block_elements;
-    for (size_t col = 0; col < n_cols; col += block_cols, source += info->block_bytes) {
-        size_t b = col / ACT_BLOCK;
-        uint8_t *quants = panel + panel_quants(dtype, b);
-        uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
-        if (dtype == DTYPE_Q6_K)
-            pack_q6k(source, quants, scales, row);
-        else if (block_cols == SUPER_COLS)
-            pack_q4k_q5k(dtype, source, quants, row);
-        else
-            pack_legacy(dtype, source, quants, scales, row);
+    struct panel_layout layout = panel_layout(dtype);
+    size_t n_blocks = n_cols / ACT_BLOCK;
+    for (size_t b = 0; b < n_blocks; b += layout.group_blocks, source += info->block_bytes) {
+        stored_scales(dtype, source, row, panel + panel_subscales(dtype, b),
+                      panel + panel_scales(dtype, b, n_blocks));
+        for (size_t i = 0; i < layout.group_blocks; i++) {
+            uint32_t quads[8];
+            stored_codes(dtype, source, i, quads);
+            store_codes(layout.bits, quads, panel + panel_quants(dtype, b + i), row);
+        }
     }
 }
 
@@ -202,23 +154,19 @@ void pack_panel(enum dtype dtype, size_t n_cols, const void *const rows[16], voi
 
 /* ---- Reading: the layout, element by element. ---- */
 
-static unsigned quant_at(enum dtype dtype, const uint8_t *quants, size_t col, size_t row)
+static unsigned code_at(size_t bits, const uint8_t *quants, size_t col, size_t row)
 {
     size_t quad = col / 4, j = col % 4, byte = 4 * row + j;
-    if (dtype == DTYPE_Q8_0)
+    if (bits == 8)
         return quants[quad * LINE_BYTES + byte];
-    unsigned low = quants[quad % 4 * LINE_BYTES + byte] >> (quad < 4 ? 0 : 4) & 15;
-    const uint8_t *high = quants + 4 * LINE_BYTES;
-    switch (dtype) {
-    case DTYPE_Q5_0:
-    case DTYPE_Q5_1:
-    case DTYPE_Q5_K:
-        return low | (high[byte] >> quad & 1u) << 4;
-    case DTYPE_Q6_K:
-        return low | (high[quad / 4 * LINE_BYTES + byte] >> (2 * (quad % 4)) & 3u) << 4;
-    default:
-        return low;
-    }
+    const uint8_t *upper = quants + (bits < 4 ? 2 : 4) * LINE_BYTES;
+    unsigned low = bits < 4 ? quants[quad / 4 * LINE_BYTES + byte] >> (2 * (quad % 4)) & 3
+                            : quants[quad % 4 * LINE_BYTES + byte] >> (quad < 4 ? 0 : 4) & 15;
+    if (bits == 3 || bits == 5)
+        return low | (upper[byte] >> quad & 1u) << (bits - 1);
+    if (bits == 6)
+        return low | (upper[quad / 4 * LINE_BYTES + byte] >> (2 * (quad % 4)) & 3u) << 4;
+    return low;
 }
 
 /* The 6-bit scale and minimum of sub-block `sub`: entry i of the 12 packed bytes is at
@@ -235,38 +183,62 @@ static void subscale_6bit(const uint8_t *packed, size_t sub, unsigned *scale, un
     *min = (unsigned)(at[4 * PANEL_ROWS] >> 4) | (unsigned)(at[0] >> 6) << 4;
 }
 
+static float load_f16(const uint8_t *from)
+{
+    uint16_t half;
+    memcpy(&half, from, 2);
+    return f32_from_f16(half);
+}
+
+/* d, sub-scales and minimum of one row; `i` is the block's place in its group. */
+static void read_scales(enum dtype dtype, const uint8_t *subscales, const uint8_t *scales, size_t i,
+                        size_t row, struct panel_block *out)
+{
+    struct panel_layout layout = panel_layout(dtype);
+    float d = layout.scales == SCALE_E8M0 ? f32_from_e8m0_half(scales[row])
+                                          : load_f16(scales + 2 * row) * layout.unit;
+    float m = layout.has_min ? load_f16(scales + 32 + 2 * row) : 0.0f;
+    for (size_t half = 0; half < 2; half++) {
+        out->sub[half][row] = 1.0f;
+        out->mins[half][row] = 1;
+        if (!scales_are_halves(layout.scales))
+            continue;
+        uint8_t code = subscales[(2 * i + half) * PANEL_ROWS + row];
+        if (layout.scales == SCALE_HALVES) {
+            out->sub[half][row] = (float)(int8_t)code;
+        } else {
+            out->sub[half][row] = (float)(code & 15);
+            out->mins[half][row] = code >> 4;
+        }
+    }
+    if (layout.scales == SCALE_BLOCKS)
+        d *= (float)(int8_t)subscales[i * PANEL_ROWS + row];
+    if (layout.scales == SCALE_SIX_BITS) {
+        unsigned scale, min;
+        subscale_6bit(subscales + row, i, &scale, &min);
+        d *= (float)scale;
+        m = -(m * (float)min);
+    }
+    out->d[row] = d;
+    out->m[row] = layout.scales == SCALE_HALF_MINS ? -m : m;
+}
+
 void panel_block_read(enum dtype dtype, const uint8_t *panel, size_t b, size_t n_blocks,
                       struct panel_block *out)
 {
     struct panel_layout layout = panel_layout(dtype);
     const uint8_t *quants = panel + panel_quants(dtype, b);
-    const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
-    const uint8_t *subscales = panel + panel_subscales(dtype, b);
     for (size_t col = 0; col < ACT_BLOCK; col++) {
-        for (size_t row = 0; row < PANEL_ROWS; row++)
-            out->q[col][row] = (int16_t)((int)quant_at(dtype, quants, col, row) - layout.bias);
-    }
-    for (size_t row = 0; row < PANEL_ROWS; row++) {
-        uint16_t half;
-        memcpy(&half, scales + 2 * row, 2);
-        out->d[row] = f32_from_f16(half);
-        out->m[row] = 0.0f;
-        out->sub[0][row] = out->sub[1][row] = 1;
-        if (layout.has_min) {
-            memcpy(&half, scales + 32 + 2 * row, 2);
-            out->m[row] = f32_from_f16(half);
-        }
-        if (dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
-            unsigned scale, min;
-            subscale_6bit(subscales + row, b % SUPER_BLOCKS, &scale, &min);
-            out->d[row] *= (float)scale;
-            out->m[row] = -(out->m[row] * (float)min);
-        } else if (dtype == DTYPE_Q6_K) {
-            const uint8_t *at = subscales + 2 * (b % SUPER_BLOCKS) * PANEL_ROWS + row;
-            out->sub[0][row] = (int8_t)at[0];
-            out->sub[1][row] = (int8_t)at[PANEL_ROWS];
+        for (size_t row = 0; row < PANEL_ROWS; row++) {
+            unsigned quant = code_at(layout.bits, quants, col, row);
+            if (layout.table != TABLE_NONE)
+                quant = quant_tables[layout.table][quant];
+            out->q[col][row] = (int16_t)((int)quant - layout.bias);
         }
     }
+    for (size_t row = 0; row < PANEL_ROWS; row++)
+        read_scales(dtype, panel + panel_subscales(dtype, b),
+                    panel + panel_scales(dtype, b, n_blocks), b % layout.group_blocks, row, out);
 }
 
 static void unpack_float_row(enum dtype dtype, size_t n_cols, const uint8_t *panel, size_t lane,
@@ -300,9 +272,10 @@ void unpack_row(enum dtype dtype, size_t n_cols, const void *panel, size_t lane,
         struct panel_block block;
         panel_block_read(dtype, panel, b, n_blocks, &block);
         for (size_t col = 0; col < ACT_BLOCK; col++) {
-            float d = block.d[lane] * (float)block.sub[col / 16][lane];
-            float value = d * (float)block.q[col][lane];
-            out[b * ACT_BLOCK + col] = has_min ? value + block.m[lane] : value;
+            size_t half = col / 16;
+            float value = block.d[lane] * block.sub[half][lane] * (float)block.q[col][lane];
+            float min = block.m[lane] * (float)block.mins[half][lane];
+            out[b * ACT_BLOCK + col] = has_min ? value + min : value;
         }
     }
 }

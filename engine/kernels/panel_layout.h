@@ -2,22 +2,34 @@
  *
  * A quantised panel is a row of blocks of 32 columns (ACT_BLOCK, the block of the activations).
  * A column group of 4, a "quad", is one 64-byte line [16 rows][4 columns], so lane r of a vector of
- * dwords belongs to output row r and no product ever needs a sum across lanes. Of one block:
- *   low    4 lines; byte (v, row, j) holds column 4v + j in its low and column 16 + 4v + j in its
- *          high nibble: one `and`, or one shift and `and`, makes a line that is ready to multiply.
- *          8-bit types have 8 lines instead, one a quad, stored as q + 128 (unsigned).
- *   high   fifth bits: 1 line; bit g of byte (row, j) belongs to column 4g + j.
- *          fifth and sixth bits: 2 lines; bits 2(g % 4) of byte (row, j) of line g / 4.
- * Quants are unsigned everywhere; `bias` says what to subtract (0 where the type has minimums).
- * Scales of the 16 rows lie together: [16] f16, and [16] f16 minimums behind them.
- *   Q4_1 Q5_1         block: quants, d, m                 (multiples of 64: one stream)
- *   Q4_0 Q5_0 Q8_0    quants of all blocks, then d of all blocks   (keeps the quants aligned)
- *   Q4_K Q5_K         super-block of 8 blocks: quants, scales [12][16] (byte i of the format's 12
- *                     packed bytes of all rows together: the 6-bit code stays as compact as in the
- *                     file and unpacks 64 values at a time), d, dmin
- *   Q6_K              super-block: quants, scales [16][16] i8; d of all super-blocks at the end
- *   F32 F16 BF16      [column][16 rows]
- * Panels are padded to 64 bytes. */
+ * dwords belongs to output row r and no product ever needs a sum across lanes. What is stored is an
+ * unsigned code of 2 to 8 bits; of a block:
+ *   8 bits    8 lines, one a quad
+ *   4, 5, 6   4 lines; byte (v, row, j) holds column 4v + j in its low and column 16 + 4v + j in
+ *             its high nibble: one `and`, or one shift and `and`, makes a line ready to multiply
+ *   2, 3      2 lines of bit pairs: bits 2(g % 4) of byte (row, j) of line g / 4 belong to column
+ *             4g + j
+ *   3, 5      1 line of upper bits behind them: bit g of byte (row, j) belongs to column 4g + j
+ *   6         2 lines of upper bit pairs, as the pairs of 2 bits
+ * A code is the unsigned quant itself, or an index of the type's table of 16 unsigned quants;
+ * `bias` says what to subtract from the quant (0 where the type has minimums).
+ *
+ * Scales of the 16 rows lie together. A group is a block, or a super-block of 8 blocks; behind
+ * its quants lie its sub-scales, then d and the minimum's [16] f16 where the type
+ * has minimums; without minimums the d of all groups lie behind the last group, which keeps the
+ * quants aligned. By enum scale_form:
+ *   BLOCK     Q4_0 Q5_0 Q8_0 IQ4_NL, with m: Q4_1 Q5_1
+ *   E8M0      MXFP4: d is 2^(e - 128), stored as [16] e
+ *   SIX_BITS  Q4_K Q5_K: sub-scales [12][16], byte i of the format's 12 packed bytes of all rows
+ *             together: the 6-bit code stays as compact as in the file and unpacks 64 values at a
+ *             time; d, dmin
+ *   BLOCKS    IQ4_XS: sub-scales [8][16] i8, one a block; d
+ *   HALVES    Q6_K Q3_K: sub-scales [16][16] i8, one for 16 columns; d
+ *   HALF_MINS Q2_K: sub-scales [16][16] u8 for 16 columns, scale in the low nibble, minimum in the
+ *             high; d, dmin
+ * `unit` is a power of two that the format puts on d.
+ *
+ * Float weights: [column][16 rows]. Panels are padded to 64 bytes. */
 #ifndef WICARA_KERNELS_PANEL_LAYOUT_H
 #define WICARA_KERNELS_PANEL_LAYOUT_H
 
@@ -28,78 +40,171 @@ enum { SUPER_COLS = 256, SUPER_BLOCKS = SUPER_COLS / ACT_BLOCK, LINE_BYTES = 64 
 /* A block of activations whose max|x| is below this counts as zero: 127 / max must not overflow. */
 #define QUANTIZE_MIN 1e-30f
 
+enum scale_form {
+    SCALE_BLOCK,
+    SCALE_E8M0,
+    SCALE_SIX_BITS,
+    SCALE_BLOCKS,
+    SCALE_HALVES,
+    SCALE_HALF_MINS,
+};
+
+/* Tables of quants by code, bias added; those of 3 bits have 8 entries. */
+enum quant_table { TABLE_NONE, TABLE_E2M1, TABLE_IQ4, TABLES };
+extern const uint8_t quant_tables[TABLES][16];
+
 struct panel_layout {
-    size_t quant_bytes;   // of one block of 32 columns: low lines and high lines
-    size_t group_blocks;  // blocks that lie together: 1, or 8 in a super-block
-    size_t group_bytes;   // from one group to the next
-    size_t scale_start;   // of d: in the group, or behind all groups when it is d_apart
-    bool d_apart;         // d of all groups lies behind the last group, 32 bytes each
+    size_t bits;  // of a code; 0 = no such type
+    enum quant_table table;
+    int bias, quant_max;  // quant_max: of an unsigned quant
+    enum scale_form scales;
     bool has_min;
-    int bias;
+    size_t group_blocks;
+    float unit;
 };
 
 /* A constant for a constant type, so that the kernels' inner loops see numbers. */
 static inline __attribute__((always_inline)) struct panel_layout panel_layout(enum dtype dtype)
 {
+#define LAYOUT(...)                                                                                \
+    return (struct panel_layout)                                                                   \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
     switch (dtype) {
     case DTYPE_Q4_0:
-        return (struct panel_layout){256, 1, 256, 0, true, false, 8};
+        LAYOUT(4, TABLE_NONE, 8, 15, SCALE_BLOCK, false, 1, 1.0f);
     case DTYPE_Q4_1:
-        return (struct panel_layout){256, 1, 320, 256, false, true, 0};
+        LAYOUT(4, TABLE_NONE, 0, 15, SCALE_BLOCK, true, 1, 1.0f);
     case DTYPE_Q5_0:
-        return (struct panel_layout){320, 1, 320, 0, true, false, 16};
+        LAYOUT(5, TABLE_NONE, 16, 31, SCALE_BLOCK, false, 1, 1.0f);
     case DTYPE_Q5_1:
-        return (struct panel_layout){320, 1, 384, 320, false, true, 0};
+        LAYOUT(5, TABLE_NONE, 0, 31, SCALE_BLOCK, true, 1, 1.0f);
     case DTYPE_Q8_0:
-        return (struct panel_layout){512, 1, 512, 0, true, false, 128};
+        LAYOUT(8, TABLE_NONE, 128, 255, SCALE_BLOCK, false, 1, 1.0f);
+    case DTYPE_Q2_K:
+        LAYOUT(2, TABLE_NONE, 0, 3, SCALE_HALF_MINS, true, 8, 1.0f);
+    case DTYPE_Q3_K:
+        LAYOUT(3, TABLE_NONE, 4, 7, SCALE_HALVES, false, 8, 1.0f);
     case DTYPE_Q4_K:
-        return (struct panel_layout){256, 8, 2304, 2240, false, true, 0};
+        LAYOUT(4, TABLE_NONE, 0, 15, SCALE_SIX_BITS, true, 8, 1.0f);
     case DTYPE_Q5_K:
-        return (struct panel_layout){320, 8, 2816, 2752, false, true, 0};
+        LAYOUT(5, TABLE_NONE, 0, 31, SCALE_SIX_BITS, true, 8, 1.0f);
     case DTYPE_Q6_K:
-        return (struct panel_layout){384, 8, 3328, 0, true, false, 32};
+        LAYOUT(6, TABLE_NONE, 32, 63, SCALE_HALVES, false, 8, 1.0f);
+    case DTYPE_IQ4_NL:
+        LAYOUT(4, TABLE_IQ4, 128, 241, SCALE_BLOCK, false, 1, 1.0f);
+    case DTYPE_IQ4_XS:
+        LAYOUT(4, TABLE_IQ4, 128, 241, SCALE_BLOCKS, false, 8, 1.0f);
+    case DTYPE_MXFP4:
+        LAYOUT(4, TABLE_E2M1, 12, 24, SCALE_E8M0, false, 1, 1.0f);
     default:
-        return (struct panel_layout){0};
+        LAYOUT(0);
     }
+#undef LAYOUT
+}
+
+/* Product types whose codes and scales are laid out alike share kernels. */
+#define GEMM_Q8_TYPES(X)                                                                           \
+    X(q4_0, Q4_0)                                                                                  \
+    X(q4_1, Q4_1)                                                                                  \
+    X(q5_0, Q5_0)                                                                                  \
+    X(q5_1, Q5_1)                                                                                  \
+    X(q8_0, Q8_0)                                                                                  \
+    X(q2_k, Q2_K)                                                                                  \
+    X(q3_k, Q3_K)                                                                                  \
+    X(q4_k, Q4_K)                                                                                  \
+    X(q5_k, Q5_K)                                                                                  \
+    X(q6_k, Q6_K)                                                                                  \
+    X(iq4_nl, IQ4_NL)                                                                              \
+    X(iq4_xs, IQ4_XS)                                                                              \
+    X(mxfp4, MXFP4)
+
+static inline __attribute__((always_inline)) bool scales_are_halves(enum scale_form scales)
+{
+    return scales == SCALE_HALVES || scales == SCALE_HALF_MINS;
+}
+
+/* Bytes of the quants of one block. */
+static inline __attribute__((always_inline)) size_t panel_quant_bytes(enum dtype dtype)
+{
+    return panel_layout(dtype).bits * LINE_BYTES;
+}
+
+/* Bytes of a group's sub-scales, of its d, and from one group to the next. */
+static inline __attribute__((always_inline)) size_t panel_subscale_bytes(enum dtype dtype)
+{
+    struct panel_layout layout = panel_layout(dtype);
+    switch (layout.scales) {
+    case SCALE_SIX_BITS:
+        return 12 * PANEL_ROWS;
+    case SCALE_BLOCKS:
+        return layout.group_blocks * PANEL_ROWS;
+    case SCALE_HALVES:
+    case SCALE_HALF_MINS:
+        return layout.group_blocks * 2 * PANEL_ROWS;
+    default:
+        return 0;
+    }
+}
+static inline __attribute__((always_inline)) size_t panel_scale_bytes(enum dtype dtype)
+{
+    struct panel_layout layout = panel_layout(dtype);
+    return layout.scales == SCALE_E8M0 ? PANEL_ROWS : PANEL_ROWS * 2;
+}
+static inline __attribute__((always_inline)) size_t panel_group_bytes(enum dtype dtype)
+{
+    struct panel_layout layout = panel_layout(dtype);
+    size_t bytes = layout.group_blocks * panel_quant_bytes(dtype) + panel_subscale_bytes(dtype);
+    return layout.has_min ? bytes + 4 * PANEL_ROWS : bytes;
 }
 
 /* Offset of the quants of block b. */
 static inline __attribute__((always_inline)) size_t panel_quants(enum dtype dtype, size_t b)
 {
-    struct panel_layout layout = panel_layout(dtype);
-    return b / layout.group_blocks * layout.group_bytes +
-           b % layout.group_blocks * layout.quant_bytes;
+    size_t group_blocks = panel_layout(dtype).group_blocks;
+    return b / group_blocks * panel_group_bytes(dtype) +
+           b % group_blocks * panel_quant_bytes(dtype);
 }
 
-/* Offset of the [16] f16 scales d of block b's group, in a panel of n_blocks; the minimums, where
- * the type has them, lie 32 bytes behind. */
+/* Offset of a group's sub-scales. */
+static inline __attribute__((always_inline)) size_t panel_subscales(enum dtype dtype, size_t b)
+{
+    size_t group_blocks = panel_layout(dtype).group_blocks;
+    return b / group_blocks * panel_group_bytes(dtype) + group_blocks * panel_quant_bytes(dtype);
+}
+
+/* Offset of the scales d of block b's group, in a panel of n_blocks; the minimums, where the type
+ * has them, lie 32 bytes behind. */
 static inline __attribute__((always_inline)) size_t panel_scales(enum dtype dtype, size_t b,
                                                                  size_t n_blocks)
 {
     struct panel_layout layout = panel_layout(dtype);
     size_t group = b / layout.group_blocks;
-    if (layout.d_apart)
-        return n_blocks / layout.group_blocks * layout.group_bytes + group * 32;
-    return group * layout.group_bytes + layout.scale_start;
-}
-
-/* Offset of a super-block's sub-scales. */
-static inline __attribute__((always_inline)) size_t panel_subscales(enum dtype dtype, size_t b)
-{
-    struct panel_layout layout = panel_layout(dtype);
-    return b / SUPER_BLOCKS * layout.group_bytes + SUPER_BLOCKS * layout.quant_bytes;
+    if (layout.has_min)
+        return panel_subscales(dtype, b) + panel_subscale_bytes(dtype);
+    return n_blocks / layout.group_blocks * panel_group_bytes(dtype) +
+           group * panel_scale_bytes(dtype);
 }
 
 /* One block of 32 columns taken apart, portable code: what scalar products and unpack_row read.
- *   q     [32][16]  signed quants, bias subtracted
- *   d, m  [16]      Q4_K, Q5_K: d * sc and -(dmin * mn), both exact; m 0 without minimums
- *   sub   [2][16]   Q6_K: scales of the two halves; 1 for all others */
+ *   q    [32][16]  signed quants, bias subtracted
+ *   d    [16]      of the block; BLOCKS, SIX_BITS: times the sub-scale, exact
+ *   sub  [2][16]   HALVES, HALF_MINS: scales of the two halves; 1 for all others
+ *   m    [16]      minimum; SIX_BITS: -(dmin * mn), exact; HALF_MINS: -dmin; 0 without minimums
+ *   mins [2][16]   HALF_MINS: what m is multiplied with in the two halves; 1 for all others */
 struct panel_block {
     int16_t q[ACT_BLOCK][PANEL_ROWS];
-    float d[PANEL_ROWS], m[PANEL_ROWS];
-    int32_t sub[2][PANEL_ROWS];
+    float d[PANEL_ROWS], sub[2][PANEL_ROWS], m[PANEL_ROWS];
+    int32_t mins[2][PANEL_ROWS];
 };
 void panel_block_read(enum dtype dtype, const uint8_t *panel, size_t b, size_t n_blocks,
                       struct panel_block *out);
+
+/* Codes of block b (of 32 columns) of a stored block, one a byte, [8 quads] (pack_codes.c). */
+void stored_codes(enum dtype dtype, const uint8_t *stored, size_t b, uint32_t quads[8]);
+/* Scales of one stored block into row `row` of the group at `subscales` and of d at `scales`. */
+void stored_scales(enum dtype dtype, const uint8_t *stored, size_t row, uint8_t *subscales,
+                   uint8_t *scales);
 
 #endif

@@ -173,7 +173,7 @@ static enum status check_type(const struct tensor_info *tensor, bool is_matrix, 
     bool is_float = dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
     if (is_matrix ? pack_supports(dtype) : is_float)
         return OK;
-    char types[120] = "F32 F16 BF16";
+    char types[200] = "F32 F16 BF16";
     if (is_matrix)
         supported_types(types, sizeof types);
     return error_set(err, ERR_UNSUPPORTED, "tensor '%s' is of type %s (supported: %s)",

@@ -53,10 +53,10 @@ static void run(const struct kernels *k, enum dtype dtype, const uint8_t *panels
                 size_t n_rows, float *y, size_t y_stride)
 {
     if (is_quantised(dtype))
-        gemm_q8_slot(k, dtype)(panels, n_panels, x, first_row, n_rows, y, y_stride);
+        k->gemm_q8[dtype](panels, n_panels, x, first_row, n_rows, y, y_stride);
     else
-        gemm_float_slot(k, dtype)(panels, n_panels, xf + first_row * n_cols, n_cols, n_rows, y,
-                                  y_stride);
+        k->gemm_float[dtype](panels, n_panels, xf + first_row * n_cols, n_cols, n_rows, y,
+                             y_stride);
 }
 
 /* y of one shape against the reference; what lies between the rows must stay as it was. */

@@ -10,9 +10,10 @@
     i < sizeof(array) / sizeof(array)[0];                                                          \
     i++
 
-static const enum dtype product_types[] = {DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1,
-                                           DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,
-                                           DTYPE_F16,  DTYPE_BF16, DTYPE_F32};
+static const enum dtype product_types[] = {DTYPE_Q4_0,  DTYPE_Q4_1, DTYPE_Q5_0,   DTYPE_Q5_1,
+                                           DTYPE_Q8_0,  DTYPE_Q2_K, DTYPE_Q3_K,   DTYPE_Q4_K,
+                                           DTYPE_Q5_K,  DTYPE_Q6_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS,
+                                           DTYPE_MXFP4, DTYPE_F16,  DTYPE_BF16,   DTYPE_F32};
 
 static inline bool is_quantised(enum dtype dtype)
 {
@@ -27,10 +28,38 @@ static inline uint64_t weight_bits(uint32_t stream, size_t i, enum fill fill)
 /* Bytes of the two f16 fields of a block; -1 where there is none. */
 static inline void scale_fields(enum dtype dtype, int at[2])
 {
-    at[0] = dtype == DTYPE_Q6_K ? 208 : 0;
-    at[1] = dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K
-                ? 2
-                : -1;
+    at[0] = at[1] = -1;
+    switch (dtype) {
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_1:
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+        at[0] = 0, at[1] = 2;
+        break;
+    case DTYPE_Q2_K:
+        at[0] = 80, at[1] = 82;
+        break;
+    case DTYPE_Q3_K:
+        at[0] = 108;
+        break;
+    case DTYPE_Q6_K:
+        at[0] = 208;
+        break;
+    case DTYPE_MXFP4:
+        break;
+    default:
+        at[0] = 0;
+        break;
+    }
+}
+
+/* The exponent of MXFP4: near 2^-7, or its ends, the first two of which are denormals. */
+static inline uint8_t exponent_value(enum fill fill, uint64_t bits)
+{
+    static const uint8_t extremes[] = {0, 1, 2, 255};
+    if (fill == FILL_RANDOM)
+        return (uint8_t)(118 + bits % 6);
+    return fill == FILL_DENORMALS ? (uint8_t)(bits % 4) : extremes[bits % 4];
 }
 
 static inline uint16_t scale_value(enum fill fill, uint64_t bits)
@@ -84,6 +113,8 @@ static inline void make_row(enum dtype dtype, size_t n_cols, enum fill fill, uin
             uint16_t half = scale_value(fill, bits);
             if (at[i] >= 0)
                 memcpy(out + block * info->block_bytes + at[i], &half, 2);
+            if (dtype == DTYPE_MXFP4)
+                out[block * info->block_bytes] = exponent_value(fill, bits);
         }
     }
 }
@@ -105,33 +136,6 @@ static inline void make_panels(enum dtype dtype, size_t n_cols, size_t n_panels,
         pack_panel(dtype, n_cols, pointers, panels + panel * pack_panel_bytes(dtype, n_cols));
     }
     free(rows);
-}
-
-static inline gemm_q8_fn *gemm_q8_slot(const struct kernels *k, enum dtype dtype)
-{
-    switch (dtype) {
-    case DTYPE_Q4_0:
-        return k->gemm_q4_0;
-    case DTYPE_Q4_1:
-        return k->gemm_q4_1;
-    case DTYPE_Q5_0:
-        return k->gemm_q5_0;
-    case DTYPE_Q5_1:
-        return k->gemm_q5_1;
-    case DTYPE_Q8_0:
-        return k->gemm_q8_0;
-    case DTYPE_Q4_K:
-        return k->gemm_q4_k;
-    case DTYPE_Q5_K:
-        return k->gemm_q5_k;
-    default:
-        return k->gemm_q6_k;
-    }
-}
-
-static inline gemm_float_fn *gemm_float_slot(const struct kernels *k, enum dtype dtype)
-{
-    return dtype == DTYPE_F16 ? k->gemm_f16 : dtype == DTYPE_BF16 ? k->gemm_bf16 : k->gemm_f32;
 }
 
 #endif

@@ -199,7 +199,7 @@ static void blas_rows_do_not_see_each_other(void **state)
     for (size_t i = 0; i < (N + 1) * COLS; i++)
         x[i] = random_float(1, i % ((size_t)N * COLS));
     gemm_f32_blas(weight.panels, OUT / PANEL_ROWS, x, COLS, N, y, OUT);
-    table(CPU_SCALAR)->gemm_f32(weight.panels, OUT / PANEL_ROWS, x, COLS, N, own, OUT);
+    table(CPU_SCALAR)->gemm_float[DTYPE_F32](weight.panels, OUT / PANEL_ROWS, x, COLS, N, own, OUT);
     for (size_t row = 0; row < N; row++) {
         for (size_t offset = 0; offset < 3; offset++) {  // other alignments of the same row
             static float moved[COLS + 3];
@@ -231,7 +231,8 @@ static void levels(void **state)
         if (kernels_level_available(level)) {
             assert_int_equal(kernels_get(level, &kernels, &err), OK);
             assert_true(kernels->level == level && strcmp(kernels->name, name) == 0);
-            assert_true(kernels->gemm_q4_1 && kernels->quantize_q8 && kernels->attention_tile);
+            assert_true(kernels->gemm_q8[DTYPE_Q4_1] && kernels->quantize_q8 &&
+                        kernels->attention_tile);
         } else {
             assert_int_equal(kernels_get(level, &kernels, &err), ERR_UNSUPPORTED);
             assert_non_null(strstr(err.text, name));

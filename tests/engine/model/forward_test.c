@@ -121,7 +121,7 @@ static void assert_same_bits(const char *what, const struct tiny_model *tiny, si
 
 static const char *const INVARIANT[] = {"llama_f16",  "llama_q4_1", "llama_wide_heads",
                                         "llama_q6_k", "llama_f32",  "llama_bf16",
-                                        "llama_q8_0", "llama_bias"};
+                                        "llama_q8_0", "llama_bias", "llama_q2_k"};
 /* Level by level and beside neighbours, two float and two quantised ones tell enough. */
 enum { INVARIANTS = sizeof INVARIANT / sizeof INVARIANT[0], INVARIANTS_SLOW = 4 };
 

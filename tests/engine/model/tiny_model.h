@@ -62,6 +62,11 @@ static const struct tiny_model TINY_MODELS[] = {
     {"llama_q4_k", "llama", TINY_WIDE, .dtype = DTYPE_Q4_K},
     {"llama_q5_k", "llama", TINY_WIDE, .dtype = DTYPE_Q5_K},
     {"llama_q6_k", "llama", TINY_WIDE, .dtype = DTYPE_Q6_K},
+    {"llama_q2_k", "llama", TINY_WIDE, .dtype = DTYPE_Q2_K},
+    {"llama_q3_k", "llama", TINY_WIDE, .dtype = DTYPE_Q3_K},
+    {"llama_iq4_nl", "llama", TINY_SHAPE, .dtype = DTYPE_IQ4_NL},
+    {"llama_iq4_xs", "llama", TINY_WIDE, .dtype = DTYPE_IQ4_XS},
+    {"llama_mxfp4", "llama", TINY_SHAPE, .dtype = DTYPE_MXFP4},
     {"qwen2_f16", "qwen2", TINY_SHAPE, .dtype = DTYPE_F16, .biases = true},
     {"qwen3_f16", "qwen3", TINY_SHAPE, .dtype = DTYPE_F16},
 };
@@ -105,11 +110,15 @@ static inline void tiny_scales(enum dtype dtype, uint8_t *block)
         enum dtype dtype;
         uint16_t offset, bits, minimum_offset, minimum_bits;  // bits 0 = no minimum
     } fields[] = {
-        {DTYPE_Q4_0, 0, 0x2800, 0, 0},      {DTYPE_Q4_1, 0, 0x2800, 2, 0xb400},
-        {DTYPE_Q5_0, 0, 0x2400, 0, 0},      {DTYPE_Q5_1, 0, 0x2400, 2, 0xb400},
-        {DTYPE_Q8_0, 0, 0x1800, 0, 0},      {DTYPE_Q4_K, 0, 0x1000, 2, 0x1c00},
-        {DTYPE_Q5_K, 0, 0x0c00, 2, 0x1c00}, {DTYPE_Q6_K, 208, 0x0400, 0, 0},
+        {DTYPE_Q4_0, 0, 0x2800, 0, 0},        {DTYPE_Q4_1, 0, 0x2800, 2, 0xb400},
+        {DTYPE_Q5_0, 0, 0x2400, 0, 0},        {DTYPE_Q5_1, 0, 0x2400, 2, 0xb400},
+        {DTYPE_Q8_0, 0, 0x1800, 0, 0},        {DTYPE_Q4_K, 0, 0x1000, 2, 0x1c00},
+        {DTYPE_Q5_K, 0, 0x0c00, 2, 0x1c00},   {DTYPE_Q6_K, 208, 0x0400, 0, 0},
+        {DTYPE_Q2_K, 80, 0x2000, 82, 0x2000}, {DTYPE_Q3_K, 108, 0x1c00, 0, 0},
+        {DTYPE_IQ4_NL, 0, 0x1400, 0, 0},      {DTYPE_IQ4_XS, 0, 0x0400, 0, 0},
     };
+    if (dtype == DTYPE_MXFP4)
+        block[0] = (uint8_t)(122 + (block[0] & 1));
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (fields[i].dtype != dtype)
             continue;

@@ -56,6 +56,11 @@ VARIANTS = {
     "llama_q4_k": dict(WIDE, dtype=T.Q4_K),
     "llama_q5_k": dict(WIDE, dtype=T.Q5_K),
     "llama_q6_k": dict(WIDE, dtype=T.Q6_K),
+    "llama_q2_k": dict(WIDE, dtype=T.Q2_K),
+    "llama_q3_k": dict(WIDE, dtype=T.Q3_K),
+    "llama_iq4_nl": dict(SHAPE, dtype=T.IQ4_NL),
+    "llama_iq4_xs": dict(WIDE, dtype=T.IQ4_XS),
+    "llama_mxfp4": dict(SHAPE, dtype=T.MXFP4),
     "qwen2_f16": dict(SHAPE, dtype=T.F16, biases=True, arch="qwen2"),
     "qwen3_f16": dict(SHAPE, dtype=T.F16, arch="qwen3"),
 }
@@ -63,7 +68,9 @@ VARIANTS = {
 # offset and half-float bits of the scale, then of the minimum, as in tiny_scales().
 SCALES = {T.Q4_0: (0, 0x2800), T.Q4_1: (0, 0x2800, 2, 0xB400), T.Q5_0: (0, 0x2400),
           T.Q5_1: (0, 0x2400, 2, 0xB400), T.Q8_0: (0, 0x1800), T.Q4_K: (0, 0x1000, 2, 0x1C00),
-          T.Q5_K: (0, 0x0C00, 2, 0x1C00), T.Q6_K: (208, 0x0400)}
+          T.Q5_K: (0, 0x0C00, 2, 0x1C00), T.Q6_K: (208, 0x0400),
+          T.Q2_K: (80, 0x2000, 82, 0x2000), T.Q3_K: (108, 0x1C00), T.IQ4_NL: (0, 0x1400),
+          T.IQ4_XS: (0, 0x0400)}
 
 
 def words(seed, n):
@@ -94,6 +101,9 @@ def values(name, dtype, shape, centre, width):
     n_blocks, per_block = n // elements, (size + 7) // 8
     raw = words(seed_of(name), n_blocks * per_block).view(np.uint8).reshape(n_blocks, -1)
     raw = raw[:, :size].copy()
+    if dtype == T.MXFP4:
+        raw[:, 0] = 122 + (raw[:, 0] & 1)
+        return dequantize(raw.reshape(shape[0], -1), dtype).reshape(shape).astype(np.float32)
     fields = SCALES[dtype]
     half = raw[:, fields[0]:fields[0] + 2].copy().view(np.uint16) & 0x3FF
     for offset, bits in zip(fields[0::2], fields[1::2]):
