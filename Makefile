@@ -177,9 +177,9 @@ TORTURE_FLAGS = --model "$(MODEL)" --binary $(OUT)/wicara
 test-torture: all  ## Same bytes and clients that leave, judged over HTTP (seeded samples)
 	@$(PYTHON) tests/torture/same_bytes.py $(TORTURE_FLAGS) --quick --count 16
 	@$(PYTHON) tests/torture/disconnect.py $(TORTURE_FLAGS) --count 300
-test-sanitizers: setup-test  ## Unit and API tests under ASan+UBSan, threads under TSan
+test-sanitizers: setup-test  ## Unit and API tests under ASan+UBSan; threads and API tests under TSan
 	@$(MAKE) --no-print-directory VARIANT=asan test-unit test-api
-	@$(MAKE) --no-print-directory VARIANT=tsan test-threads
+	@$(MAKE) --no-print-directory VARIANT=tsan test-threads test-api
 test-threads: $(filter %/pool_test %/scheduler/% %/engine_test,$(UNIT_BIN))
 	@set -e; export WICARA_TEST_MODEL="$(MODEL)"; for t in $^; do echo "== $$t"; $$t; done
 .PHONY: test-threads

@@ -1,15 +1,16 @@
 #!/bin/sh
 # The full counts behind `make test-full`: 100,000 strings a vocabulary, every template, 64 requests
-# over every dimension, 10,000 disconnects, logits beside llama.cpp. About an hour on two cores.
+# over every dimension and a planted fault, 10,000 disconnects, start, logits beside llama.cpp, greedy
+# answers beside float32. About an hour on two cores.
 # Fetches the pinned llama-cpp-python source (vocabularies, goldens, templates, the peer) and the
 # pinned reference libraries into build/.
 #
-#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens templates bytes disconnects start logits
+#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens templates bytes planted disconnects start logits greedy
 set -eu
 model=$1
 out=$2
 shift 2
-parts=${*:-tokens templates bytes disconnects start logits}
+parts=${*:-tokens templates bytes planted disconnects start logits greedy}
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -36,14 +37,20 @@ for part in $parts; do
             "$llama/models/templates" ;;
     bytes)
         $python tests/torture/same_bytes.py --model "$model" --binary "$out/wicara" --count 64 ;;
+    planted)
+        sh tests/torture/planted.sh "$model" ;;
     disconnects)
         $python tests/torture/disconnect.py --model "$model" --binary "$out/wicara" --count 10000 ;;
     start)
-        $python tests/torture/start.py --model "$model" --binary "$out/wicara" --memory-limit ;;
+        sh tests/bench/build_peers.sh
+        $python tests/torture/start.py --model "$model" --binary "$out/wicara" --memory-limit \
+            --peer build/peers/build/bin/llama-server ;;
     logits)
         sh tests/bench/build_peers.sh
         $python tests/golden/model/kl.py --model "$model" --cli "$out/tests/golden/model/logits_cli" \
             --peer-source "$peer" --peer-lib build/peers/build/bin ;;
+    greedy)
+        $python tests/golden/model/greedy.py --model "$model" --binary "$out/wicara" ;;
     *)
         echo "unknown part: $part" >&2
         exit 2 ;;
