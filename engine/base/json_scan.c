@@ -8,6 +8,7 @@
  * hash. */
 #include "engine/base/json_scan.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdbool.h>
@@ -229,10 +230,10 @@ static enum status scan_number(struct scan *scan)
         if (skip_digits(scan) == 0)
             return scan_fail(scan, first, "number without digits in the exponent");
     }
-    enum { NUMBER_BYTES_MAX = 63 };
-    char number[NUMBER_BYTES_MAX + 1];
+    char number[JSON_SCAN_NUMBER_BYTES_MAX + 1];
     size_t n = scan->at - first;
-    if (n > NUMBER_BYTES_MAX)
+    static_assert(JSON_SCAN_NUMBER_BYTES_MAX == 63, "as in the message");
+    if (n > JSON_SCAN_NUMBER_BYTES_MAX)
         return scan_fail(scan, first, "number of more than 63 characters");
     memcpy(number, scan->text + first, n);
     number[n] = '\0';
