@@ -18,7 +18,9 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "server/app.h"
+#include "server/commands.h"
 #include "server/listener.h"
+#include "server/model_choice.h"
 #include "server/notify.h"
 #include "server/options.h"
 #include "server/params.h"
@@ -32,7 +34,6 @@ enum {
     CONNECTIONS_MAX = 16384,
     FDS_RESERVED = 64,
     LIST_ITEMS_MAX = 64,
-    PATH_BYTES = 4096,
     POLL_MS = 20,
 };
 
@@ -41,8 +42,7 @@ struct program {
     struct listener listener;
     struct app app;
     sigset_t signals;
-    char model_path[PATH_BYTES];
-    char model_id[256];
+    struct model_choice model;
     const char *hosts[LIST_ITEMS_MAX], *origins[LIST_ITEMS_MAX];
     size_t n_hosts, n_origins;
     char *lists;  // the texts behind them
@@ -83,38 +83,18 @@ static enum status read_lists(struct program *program, struct error *err)
     return OK;
 }
 
-/* The model's path, and its id in the API: the alias, or the file's name without ".gguf". */
-static enum status find_model(struct program *program, struct error *err)
+static enum status choose_model(struct program *program, struct error *err)
 {
-    static const char name[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
-    const struct options *options = &program->state.values;
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (options->model)
-        snprintf(program->model_path, PATH_BYTES, "%s", options->model);
-    else if (cache && *cache)
-        snprintf(program->model_path, PATH_BYTES, "%s/wicara/%s", cache, name);
-    else
-        snprintf(program->model_path, PATH_BYTES, "%s/.cache/wicara/%s", home ? home : "", name);
-    const char *slash = strrchr(program->model_path, '/');
-    snprintf(program->model_id, sizeof program->model_id, "%.255s",
-             options->alias ? options->alias
-             : slash        ? slash + 1
-                            : program->model_path);
-    size_t n = strlen(program->model_id);
-    if (!options->alias && n > 5 && strcmp(program->model_id + n - 5, ".gguf") == 0)
-        program->model_id[n - 5] = '\0';
-    if (options->model || access(program->model_path, F_OK) == 0 || errno != ENOENT)
-        return OK;
-    return error_set(err, ERR_INVALID,
-                     "no model: %s does not exist; name a .gguf file with --model, or let "
-                     "`make run` fetch the default one",
-                     program->model_path);
+    enum status status = model_choose(&program->model, &program->state, &program->signals, err);
+    if (status == OK && program->state.values.alias)
+        snprintf(program->model.id, sizeof program->model.id, "%s", program->state.values.alias);
+    return status;
 }
 
 /* After root was given up: the usual reasons why a model cannot be opened, in plain words. */
 static enum status check_model(const struct program *program, struct error *err)
 {
-    int fd = open(program->model_path, O_RDONLY | O_CLOEXEC);
+    int fd = open(program->model.path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         close(fd);
         return OK;
@@ -123,9 +103,9 @@ static enum status check_model(const struct program *program, struct error *err)
         return error_set(err, ERR_IO,
                          "%s may not be read by this user (uid %ld); put the model where that user "
                          "can read it, or choose another with --user",
-                         program->model_path, (long)geteuid());
+                         program->model.path, (long)geteuid());
     }
-    return error_set(err, ERR_IO, "%s: %s", program->model_path, strerror(errno));
+    return error_set(err, ERR_IO, "%s: %s", program->model.path, strerror(errno));
 }
 
 static size_t raise_fd_limit(void)
@@ -149,8 +129,8 @@ static enum status open_engine(struct program *program, struct error *err)
 {
     const struct options *options = &program->state.values;
     struct engine_options engine = {
-        .model_path = program->model_path,
-        .model_alias = program->model_id,
+        .model_path = program->model.path,
+        .model_alias = program->model.id,
         .ctx_size = options->ctx_size,
         .parallel = options->parallel,
         .kv_bytes = options->kv_memory,
@@ -279,10 +259,10 @@ static int run(struct program *program)
     int exit_status = EXIT_RUNTIME;
     app->options = options;
     app->web_dir_fd = -1;
-    app->model_id = program->model_id;
+    app->model_id = program->model.id;
     app->start_unix_s = clock_unix_s();
     if (auth_init(&app->auth, options->api_key, options->api_key_file, &err) != OK ||
-        read_lists(program, &err) != OK || find_model(program, &err) != OK ||
+        read_lists(program, &err) != OK ||
         key_limits_init(&app->key_limits, app->auth.n_keys, options->key_jobs, &err) != OK)
         goto fail;
     if (options->web_dir && (app->web_dir_fd = static_files_open_dir(options->web_dir, &err)) < 0)
@@ -302,6 +282,10 @@ static int run(struct program *program)
     }
     if (!program->listener.loopback && app->auth.n_keys == 0)
         log_warn("no API key is set: everybody who reaches %s may use this server", options->host);
+    if (choose_model(program, &err) != OK) {
+        usage = err.status == ERR_INVALID;
+        goto fail;
+    }
     if (privileges_drop(options->user, &err) != OK || check_model(program, &err) != OK ||
         open_engine(program, &err) != OK)
         goto fail;
@@ -309,7 +293,7 @@ static int run(struct program *program)
         goto fail;
     program->listener.fd = -1;  // the HTTP server's now
     log_info("listening on %s port %u, loading %s", options->host, (unsigned)program->listener.port,
-             program->model_path);
+             program->model.path);
     if (serve(program)) {
         drain(program);
         exit_status = 0;
@@ -342,10 +326,9 @@ static int print(struct buf *text)
     return exit_status;
 }
 
-static int command(struct program *program, bool healthcheck)
+static int command(struct program *program)
 {
     const struct options *options = &program->state.values;
-    struct error err = {OK, "", ""};
     struct buf text;
     buf_init(&text, 1 << 20);
     if (options->help) {
@@ -359,12 +342,6 @@ static int command(struct program *program, bool healthcheck)
     if (options->print_config) {
         options_write_config(&program->state, &text);
         return print(&text);
-    }
-    if (healthcheck) {
-        if (health_probe(options->host, (uint16_t)options->port, &err) == OK)
-            return 0;
-        fprintf(stderr, "wicara healthcheck: %s\n", err.text);
-        return EXIT_RUNTIME;
     }
     enum log_level level;
     if (!log_level_parse(options->log_level, &level)) {
@@ -387,12 +364,13 @@ int main(int argc, char **argv)
     sigaddset(&program.signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &program.signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    bool healthcheck = argc > 1 && strcmp(argv[1], "healthcheck") == 0;
-    if (options_read(&program.state, argc - healthcheck, argv + healthcheck, &err) != OK) {
+    if (commands_is(argc, argv))
+        return commands_run(argc, argv, &program.signals);
+    if (options_read(&program.state, argc, argv, &err) != OK) {
         log_error("%s", err.text);
         return EXIT_USAGE;
     }
-    int exit_status = command(&program, healthcheck);
+    int exit_status = command(&program);
     options_release(&program.state);
     return exit_status;
 }

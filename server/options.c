@@ -4,6 +4,7 @@
  * An unknown key, flag or value is an error: a typo must not pass silently. */
 #include "server/options.h"
 
+#include <assert.h>
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 
 #include "engine/base/json_scan.h"
 #include "engine/base/mem.h"
+#include "server/commands.h"
 
 #define AT(field) offsetof(struct options, field)
 #define TEXT(name, other, fallback, field, value, help)                                            \
@@ -35,7 +37,13 @@
 enum { CONFIG_BYTES_MAX = 1 << 20 };
 
 static const struct option_row table[] = {
-    TEXT("model", "-m", NULL, model, "FILE", "model to serve, a .gguf file (default: see below)"),
+    TEXT("model", "-m", NULL, model, "FILE",
+         "model to serve: a .gguf file, or a name that `wicara models` lists (default: see below)"),
+    TEXT("hf-repo", "-hf|-hfr", NULL, hf_repo, "REPO",
+         "model of the Hugging Face hub, ORG/REPO[:QUANT], downloaded when it is not there"),
+    TEXT("hf-file", "-hff", NULL, hf_file, "FILE",
+         "one .gguf file of that repository (default: by QUANT, else Q4_K_M)"),
+    FLAG("offline", NULL, offline, "download nothing, take what the cache has"),
     TEXT("alias", "-a|--served-model-name", NULL, alias, "NAME",
          "name of the model in the API (default: the file's name)"),
     TEXT("host", NULL, "127.0.0.1", host, "ADDR", "address to listen on"),
@@ -328,6 +336,15 @@ enum status options_read(struct options_state *state, int argc, char *const *arg
     return status;
 }
 
+enum option_origin options_origin(const struct options_state *state, const char *name)
+{
+    size_t row = 0;
+    while (row < N_ROWS - 1 && strcmp(table[row].name, name) != 0)
+        row++;
+    assert(strcmp(table[row].name, name) == 0);
+    return state->origins[row];
+}
+
 void options_release(struct options_state *state)
 {
     for (size_t i = 0; i < state->n_texts; i++)
@@ -337,9 +354,10 @@ void options_release(struct options_state *state)
 
 void options_write_help(struct buf *out)
 {
-    buf_append_text(out, "Usage: wicara [OPTION...]\n"
-                         "       wicara healthcheck [OPTION...]   exit 0 when a server is ready\n\n"
-                         "Serves a chat model behind the OpenAI API.\n\n");
+    buf_append_text(out, "Usage: wicara [OPTION...]                  serve a chat model behind the "
+                         "OpenAI API\n");
+    buf_append_text(out, commands_help());
+    buf_append_text(out, "\n");
     for (size_t row = 0; row < N_ROWS; row++) {
         const struct option_row *option = &table[row];
         char left[80] = "";
@@ -360,8 +378,9 @@ void options_write_help(struct buf *out)
         out,
         "\nEvery option has an environment twin, as WICARA_CTX_SIZE for --ctx-size, and a key in"
         " the\nconfig file. A flag beats the environment, that beats the config file.\n"
-        "Without --model the default model is taken from WICARA_MODEL or, in the user's cache,\n"
-        "from wicara/SmolLM2-135M-Instruct.Q4_1.gguf.\n"
+        "Without --model and --hf-repo the model is wicara/SmolLM2-135M-Instruct.Q4_1.gguf in the\n"
+        "user's cache. Downloads follow HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and\n"
+        "HF_HUB_OFFLINE, and the proxy variables.\n"
         "Exit status: 0 after SIGTERM or SIGINT, 1 run-time failure, 2 wrong usage.\n");
 }
 

@@ -12,6 +12,8 @@
 
 struct options {
     const char *model, *alias;
+    const char *hf_repo, *hf_file;
+    bool offline;
     const char *host;
     uint64_t port;
     const char *api_key, *api_key_file;
@@ -61,6 +63,8 @@ struct options_state {
 enum status options_read(struct options_state *state, int argc, char *const *argv,
                          struct error *err) MUST_CHECK;
 void options_release(struct options_state *state);
+/* Where the value of the option with this name came from; the name is in the table. */
+enum option_origin options_origin(const struct options_state *state, const char *name);
 
 void options_write_help(struct buf *out);
 /* The effective settings as a config file, with the origin of each as a comment. */

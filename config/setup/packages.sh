@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc make pkg-config libmicrohttpd-dev libcjson-dev libopenblas-pthread-dev nettle-dev
-       zlib1g-dev python3 python3-venv python3-pip ca-certificates util-linux"
+       libcurl4-openssl-dev zlib1g-dev python3 python3-venv python3-pip ca-certificates util-linux"
 tests="libcmocka-dev clang-14 libclang-rt-14-dev clang-format-14 curl chromium git"
 
 wanted=$build

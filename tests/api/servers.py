@@ -29,7 +29,7 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("WICARA_")}
         environment.update(env or {})
         self.process = subprocess.Popen(
-            [binary, "--model", model, "--port", "0", "--user", "root", *args],
+            [binary, *(["--model", model] if model else []), "--port", "0", "--user", "root", *args],
             stdout=self.log, stderr=self.log, env=environment, cwd=ROOT)
         self.port = self._find_port()
         self.url = f"http://127.0.0.1:{self.port}"
