@@ -27,8 +27,8 @@ struct hub_pull_options {
 /* Makes the model that `name` means ("org/repo[:quant]") complete in the cache and gives the path
  * of its GGUF file (the first of a split set) or of its checkpoint's folder (mem_free). What is
  * there is not fetched again; a part of a file is continued. When the hub cannot be reached, a
- * model that is in the cache is taken with a warning. Every file is checked against its digest before it gets
- * its name.
+ * model that is in the cache is taken with a warning. Every file is checked against its digest
+ * before it gets its name.
  * Errors: those of hub.h, hub_name.h and hub_list.h; ERR_NOT_FOUND offline; ERR_IO with the disk's
  * reason. */
 enum status hub_pull(char **out_path, const char *name, const struct hub_pull_options *options,
