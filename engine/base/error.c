@@ -1,10 +1,12 @@
 /* Status names and error texts; see error.h.
  *
- * Texts may quote bytes of a hostile file or request: control characters are replaced and a cut
- * never leaves half a UTF-8 character, so that a text can go into a log line or a JSON answer. */
+ * Texts may quote bytes of a hostile file or request: control characters and what is no
+ * UTF-8 are replaced, so that a text can go into a log line or a JSON answer. */
 #include "engine/base/error.h"
 
 #include <stdarg.h>
+
+#include "engine/base/utf8.h"
 
 static const char *const status_names[] = {
 #define X(name, text) #name,
@@ -27,23 +29,31 @@ const char *status_text(enum status status)
     return status_texts[status];
 }
 
-/* Replaces control characters and drops a cut-off UTF-8 character at the end. */
+/* Makes printable UTF-8 of it, never longer: a control character and each run of bytes that are no
+ * UTF-8 (a quoted value that a format's precision cut, say) become a question mark, a character that
+ * is cut off by the end is dropped. */
 static void text_clean(char *text)
 {
-    size_t n = strlen(text);
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            text[i] = '?';
+    size_t n = strlen(text), n_kept = 0;
+    bool was_bad = false;
+    for (size_t at = 0; at < n;) {
+        uint32_t c;
+        size_t length = utf8_decode(text + at, n - at, &c);
+        if (length == 0 && utf8_complete_prefix(text + at, n - at) == 0)
+            break;
+        bool is_bad = length == 0;
+        if (is_bad || c < 0x20 || c == 0x7f) {
+            if (!is_bad || !was_bad)
+                text[n_kept++] = '?';
+            length = 1;
+        } else {
+            memmove(text + n_kept, text + at, length);
+            n_kept += length;
+        }
+        was_bad = is_bad;
+        at += length;
     }
-    size_t start = n;
-    while (start > 0 && n - start < 3 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
-        start--;
-    if (start == 0)
-        return;
-    unsigned char lead = (unsigned char)text[start - 1];
-    size_t wanted = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
-    if (wanted > n - start + 1)
-        text[start - 1] = '\0';
+    text[n_kept] = '\0';
 }
 
 static enum status error_record(struct error *err, enum status status, const char *param,

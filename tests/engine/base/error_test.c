@@ -94,6 +94,9 @@ static void test_cleaning(void **state)
               "key a\nb\x1b[31mc\x7f"
               "d\te");
     assert_string_equal(err.text, "key a?b?[31mc?d?e");
+    err = (struct error){0};
+    error_set(&err, ERR_FORMAT, "role '%.3s' and \xff\xfe\x80.", "ab\xe2\x82\xac");
+    assert_string_equal(err.text, "role 'ab?' and ?.");
     static const char *const characters[] = {"\xc3\xbc", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
     for (size_t i = 0; i < 3; i++) {
         size_t length = strlen(characters[i]);
