@@ -42,6 +42,7 @@ struct engine_options {
     size_t queue_jobs_max;    // jobs waiting for admission; 0 = 256
     size_t prefill_chunk;     // prompt tokens in one step; 0 = 512
     bool no_prefix_cache;
+    bool no_speculation;
 };
 
 enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_DRAINING };
@@ -239,6 +240,7 @@ struct engine_metrics {
     uint64_t preemptions;
     uint64_t steps, decode_rows, prefill_rows,
         decode_steps;                               // decode_steps: steps with decode rows
+    uint64_t draft_tokens, draft_tokens_accepted;   // guessed and computed; of them, right
     uint64_t forward_us, sampling_us, delivery_us;  // of steps: model, draws, text and events
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error;
     const struct histogram *time_to_first_token_s, *inter_token_s, *e2e_s, *queue_s, *prefill_s,

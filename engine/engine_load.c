@@ -13,6 +13,14 @@
 
 static const int32_t SHARED_STEP_US = 200000;  // a decode row waits no longer for prefill beside it
 
+/* Rows of guessed tokens in one step: more do not pay, the step is bound by arithmetic by then. */
+enum { DRAFT_ROWS_MAX = 32 };
+
+static size_t draft_rows(const struct engine_options *options)
+{
+    return options->no_speculation ? 0 : DRAFT_ROWS_MAX;
+}
+
 static enum status open_text_parts(struct engine *e, struct error *err)
 {
     enum status status = tokenizer_open(&e->tokenizer, e->file, err);
@@ -67,8 +75,8 @@ static enum status open_model(struct engine *e, struct error *err)
         return status;
     struct model_options options = {
         .kernels = kernels,
-        .rows_max = e->options.parallel + e->options.prefill_chunk,
-        .outputs_max = e->options.parallel,
+        .rows_max = e->options.parallel + e->options.prefill_chunk + draft_rows(&e->options),
+        .outputs_max = e->options.parallel + draft_rows(&e->options),
         .ctx_size = e->options.ctx_size,
         .account = &e->account,
     };
@@ -146,6 +154,7 @@ static enum status start_parts(struct engine *e, struct error *err)
         .prefill_rows_max = (int32_t)e->options.prefill_chunk,
         .headroom_blocks = 1,
         .shared_step_us = SHARED_STEP_US,
+        .draft_rows_max = (int32_t)draft_rows(&e->options),
     };
     e->prepare.tokenizer = e->tokenizer;
     e->prepare.chat_prompt = e->chat_prompt;

@@ -16,10 +16,12 @@ void scheduler_release_choice(struct job_choice *choice)
 {
     sequence_free(choice->sequence);
     sampler_free(choice->sampler);
+    speculator_free(choice->speculator);
     output_release(&choice->output);
     mem_free(choice->tokens);
     choice->sequence = NULL;
     choice->sampler = NULL;
+    choice->speculator = NULL;
     choice->tokens = NULL;
 }
 
@@ -160,18 +162,18 @@ static bool is_stop_token(const struct job_request *request, int32_t token)
     return false;
 }
 
-/* Adds the token to the choice and tells whether it ends with it. */
-static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_last,
+/* Adds the i-th drawn token to the choice and tells whether it ends with it. */
+static enum status take_token(struct scheduler *s, struct draw *draw, size_t i, bool *is_last,
                               enum finish_reason *reason, struct error *err)
 {
     struct job *job = draw->job;
     struct job_choice *choice = &job->choices[draw->choice];
-    int32_t token = draw->sample.token;
+    int32_t token = draw->samples[i].token;
     choice->tokens[choice->n_tokens++] = token;
     scheduler_apply(s, (struct batch_event){.type = BATCH_SAMPLED,
                                             .job = draw->slot,
-                                            .choice = (int32_t)draw->choice});
-    sampler_accept(choice->sampler, token);
+                                            .choice = (int32_t)draw->choice,
+                                            .n_tokens = i + 1 < draw->n_samples});
     count_token(s, job, choice);
     const struct job_request *request = &job->request;
     bool is_stop = is_stop_token(request, token), is_stopped = true;
@@ -183,7 +185,8 @@ static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_l
     if (is_stop ? request->include_stop : !is_end) {
         bool may_stop = choice->n_tokens - job->prompt.n_ids > request->min_tokens;
         bool has_match;
-        enum status status = output_push(&choice->output, &draw->sample, may_stop, &has_match, err);
+        enum status status =
+            output_push(&choice->output, &draw->samples[i], may_stop, &has_match, err);
         if (status != OK)
             return status;
         is_stopped = is_stop || has_match;
@@ -234,18 +237,39 @@ static void pause_if_full(struct scheduler *s, int32_t slot)
     scheduler_apply(s, (struct batch_event){.type = BATCH_PAUSE, .job = slot});
 }
 
+static void learn(struct scheduler *s, const struct draw *draw)
+{
+    size_t n_right = draw->n_samples > 0 ? draw->n_samples - 1 : 0;
+    metrics_count(&s->parts.metrics->draft_tokens, draw->n_drafts);
+    metrics_count(&s->parts.metrics->draft_tokens_accepted, n_right);
+    speculator_learn(draw->job->choices[draw->choice].speculator, draw->n_drafts, n_right);
+}
+
+/* Of the guessed tokens' K and V, what belongs to tokens that were drawn stays. */
+static void keep_drafts(const struct draw *draw)
+{
+    const struct job_choice *choice = &draw->job->choices[draw->choice];
+    sequence_commit(choice->sequence, choice->tokens, choice->n_tokens - 1);
+    sequence_truncate(choice->sequence, choice->n_tokens - 1);
+}
+
 static enum status deliver(struct scheduler *s, struct draw *draw, struct error *err)
 {
-    if (draw->status != OK) {
+    struct job_choice *choice = &draw->job->choices[draw->choice];
+    const struct output *output = &choice->output;
+    enum finish_reason reason = FINISH_LENGTH;
+    enum status status = OK;
+    bool is_last = false;
+    if (draw->n_drafts > 0)
+        learn(s, draw);
+    for (size_t i = 0; i < draw->n_samples && !is_last && status == OK; i++)
+        status = take_token(s, draw, i, &is_last, &reason, err);
+    if (status == OK && !is_last && draw->status != OK) {
         *err = draw->err;
-        return draw->status;
+        status = draw->status;
     }
-    bool is_last;
-    enum finish_reason reason;
-    enum status status = take_token(s, draw, &is_last, &reason, err);
     if (status != OK)
         return status;
-    const struct output *output = &draw->job->choices[draw->choice].output;
     // Tokens without text of their own wait for the next text, the last ones go as they are.
     if (output->part.n_bytes > 0 || (is_last && output->n_ready > 0))
         status = send_part(s, draw->job, draw->choice, err);
@@ -253,6 +277,8 @@ static enum status deliver(struct scheduler *s, struct draw *draw, struct error 
         return status;
     if (is_last)
         return finish_choice(s, draw, reason, err);
+    if (draw->n_drafts > 0)
+        keep_drafts(draw);
     pause_if_full(s, draw->slot);
     return OK;
 }

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "engine/scheduler/event_queue.h"
 #include "engine/scheduler/output.h"
+#include "engine/scheduler/speculate.h"
 #include "engine/scheduler/wakeup.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -25,6 +26,8 @@ struct job_choice {
     struct output output;
     int32_t *tokens;  // [n_prompt + max_tokens] prompt, then what was generated
     size_t n_tokens;
+    struct speculator *speculator;         // NULL = no guessing
+    int32_t drafts[SPECULATE_TOKENS_MAX];  // guessed for the next step
     bool ended;
     bool has_stop_token;  // stop_token ended it
     int32_t stop_token;
