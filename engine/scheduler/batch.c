@@ -12,8 +12,8 @@
  * depend on it (DESIGN, "Numbers").
  *
  * Guessed tokens come last and displace nobody: they get rows while there are blocks and
- * draft_rows_max lasts. Whether a guess pays is a matter of what a row adds to a step: a line fitted
- * to the measured times of steps without prefill tells.
+ * draft_rows_max lasts. Whether a guess pays depends on what a row adds to a step: a line fitted to
+ * the measured times of steps without prefill tells.
  *
  * Blocks. When a row needs a block and none is left, a paused job gives way, else the youngest
  * running one that is younger than the one in need: released, and recomputed later. While a job

@@ -7,9 +7,9 @@
  * A job is 1..BATCH_CHOICES_MAX sequences over one prompt. The first live one (the leader) computes
  * the prompt; then the others are forked from it, sharing its whole blocks. A sequence has n_tokens
  * known tokens of which n_stored are in the KV cache; n_tokens - n_stored is 1 in decode and more
- * in prefill, also when a preempted job recomputes what it had generated. In decode, tokens that the
- * caller guesses (speculate.h) may run behind the known one: what the step stores of them counts
- * only once they are sampled.
+ * in prefill, also when a preempted job recomputes what it had generated. In decode, tokens that
+ * the caller guesses (speculate.h) may run behind the known one: what the step stores of them
+ * counts only once they are sampled.
  *
  * Blocks are accounted as if only the choices of one job shared any: what the prefix cache shares
  * on top makes the pool emptier than the account, never fuller, so a planned step always fits. */

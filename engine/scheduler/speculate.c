@@ -1,10 +1,10 @@
 /* Guessing by lookup; see speculate.h.
  *
  * Index: a hash of every three tokens -> the position behind their latest occurrence, and for each
- * position the occurrence before it, so that the places that continue like the sequence's end form a
- * chain. Of the first CHAIN_MAX of them the one with the longest common past wins, the latest among
- * equals. What stood behind it is the guess; where that runs into the sequence's end it goes on in
- * the guess itself, so that a loop of any period is followed.
+ * position the occurrence before it, so that the places that continue like the sequence's end form
+ * a chain. Of the first CHAIN_MAX of them the one with the longest common past wins, the latest
+ * among equals. What stood behind it is the guess; where that runs into the sequence's end it goes
+ * on in the guess itself, so that a loop of any period is followed.
  *
  * Chance: for each class of common past (short, middle, long) a moving average of how often a
  * guessed token was right, starting from a prior. A class whose average is too low for the caller

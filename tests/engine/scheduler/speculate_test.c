@@ -1,4 +1,4 @@
-/* Guesses: what is found, how far, and when a sequence that does not repeat itself is left alone. */
+/* Guesses: what is found, how far, and that a sequence without repetition is left alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
