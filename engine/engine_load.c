@@ -21,6 +21,17 @@ static size_t draft_rows(const struct engine_options *options)
     return options->no_speculation ? 0 : DRAFT_ROWS_MAX;
 }
 
+/* Markers that the model writes as one token: no text can be taken for them. */
+static int32_t find_marker(void *context, const char *text, size_t n_bytes, bool *is_control)
+{
+    const struct tokenizer *tokenizer = context;
+    int32_t id = tokenizer_find(tokenizer, text, n_bytes);
+    if (id == TOKEN_NONE || !tokenizer_is_special(tokenizer, id))
+        return -1;
+    *is_control = tokenizer_is_control(tokenizer, id);
+    return id;
+}
+
 static enum status open_text_parts(struct engine *e, struct error *err)
 {
     enum status status = tokenizer_open(&e->tokenizer, e->file, err);
@@ -51,6 +62,11 @@ static enum status open_text_parts(struct engine *e, struct error *err)
                                   &e->prepare.template_error);
     mem_free(texts[0]);
     mem_free(texts[1]);
+    if (e->chat_prompt != NULL) {
+        e->prepare.reply_format = *chat_prompt_reply_format(e->chat_prompt);
+        reply_format_resolve(&e->prepare.reply_format, find_marker, e->tokenizer);
+        log_debug("replies: %s", e->prepare.reply_format.name);
+    }
     if (e->chat_prompt != NULL || status == OK)
         return status;
     if (status == ERR_MEMORY)

@@ -1,8 +1,8 @@
 /* What the consumer gets: a drawn token becomes text, events and, in the end, usage; and the ways
  * in which a job ends.
  *
- * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string
- * or by its length; the first two win over the third. A job ends with DONE after its last choice,
+ * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string,
+ * by the one tool call that was asked for, or by its length; the others win over the last. A job ends with DONE after its last choice,
  * with FAILED on an error, and silently when it was cancelled: its queue is closed by then. */
 #include <assert.h>
 
@@ -70,6 +70,7 @@ static void send_done(struct scheduler *s, struct job *job, int64_t now_ns)
         .prompt_tokens = job->prompt.n_ids,
         .cached_tokens = job->cached_tokens,
         .completion_tokens = job->completion_tokens,
+        .reasoning_tokens = job->reasoning_tokens,
         .queue_s = seconds(job->submitted_ns, job->admitted_ns),
         .prefill_s = seconds(job->admitted_ns, job->first_token_ns),
         .decode_s = seconds(job->first_token_ns, now_ns),
@@ -115,22 +116,44 @@ static void fill_token(struct scheduler *s, const struct sample *sample, size_t 
     }
 }
 
-static enum status send_part(struct scheduler *s, struct job *job, uint32_t c, struct error *err)
+static enum job_event_type event_type(enum reply_part_type type)
+{
+    static const enum job_event_type types[] = {
+        [REPLY_CONTENT] = EVENT_TEXT,
+        [REPLY_REASONING] = EVENT_REASONING,
+        [REPLY_CALL] = EVENT_TOOL_CALL,
+        [REPLY_ARGUMENTS] = EVENT_TOOL_ARGUMENTS,
+    };
+    return types[type];
+}
+
+/* All parts that are ready; the tokens go with the last. */
+static enum status send_parts(struct scheduler *s, struct job *job, uint32_t c, struct error *err)
 {
     struct output *output = &job->choices[c].output;
     if (!room_for_event(s, output->n_ready))
         return error_set(err, ERR_MEMORY, "no memory for the answer's tokens");
     for (size_t i = 0; i < output->n_ready; i++)
         fill_token(s, &output->tokens[i].sample, i);
-    struct job_event event = {
-        .type = EVENT_TEXT,
-        .choice = c,
-        .text = output->part.bytes,
-        .n_bytes = output->part.n_bytes,
-        .tokens = s->event_tokens,
-        .n_tokens = output->n_ready,
-    };
-    enum status status = event_queue_push(&job->events, &event, err);
+    const struct reply_part none = {.type = REPLY_CONTENT};
+    const struct reply_part *parts = output->n_parts > 0 ? output->parts : &none;
+    size_t n_parts = output->n_parts > 0 ? output->n_parts : 1;
+    const char *text = output->part.bytes;
+    enum status status = OK;
+    for (size_t i = 0; i < n_parts && status == OK; i++) {
+        struct job_event event = {
+            .type = event_type(parts[i].type),
+            .choice = c,
+            .call = parts[i].call,
+            .text = text,
+            .n_bytes = parts[i].n_bytes,
+            .id_bytes = parts[i].id_bytes,
+            .tokens = s->event_tokens,
+            .n_tokens = i + 1 == n_parts ? output->n_ready : 0,
+        };
+        status = event_queue_push(&job->events, &event, err);
+        text += parts[i].n_bytes;
+    }
     output_sent(output);
     return status;
 }
@@ -191,9 +214,15 @@ static enum status take_token(struct scheduler *s, struct draw *draw, size_t i, 
             return status;
         is_stopped = is_stop || has_match;
     }
-    *reason = is_stopped ? FINISH_STOP : FINISH_LENGTH;
     *is_last = is_stopped || choice->n_tokens == job->prompt.n_ids + job->max_tokens;
-    return *is_last ? output_finish(&choice->output, err) : OK;
+    if (!*is_last)
+        return OK;
+    enum status status = output_finish(&choice->output, !is_stopped, err);
+    bool is_matched = choice->output.matcher.match != NULL;  // perhaps only in what was held back
+    bool calls = choice->output.n_calls > 0 && !is_matched;
+    *reason = !is_stopped && !is_matched ? FINISH_LENGTH : calls ? FINISH_TOOL_CALLS : FINISH_STOP;
+    job->reasoning_tokens += choice->output.n_reasoning;
+    return status;
 }
 
 static enum status finish_choice(struct scheduler *s, struct draw *draw, enum finish_reason reason,
@@ -213,7 +242,7 @@ static enum status finish_choice(struct scheduler *s, struct draw *draw, enum fi
     if (status != OK)
         return status;
     struct metrics *metrics = s->parts.metrics;
-    metrics_count(reason == FINISH_STOP ? &metrics->finished_stop : &metrics->finished_length, 1);
+    metrics_count(reason == FINISH_LENGTH ? &metrics->finished_length : &metrics->finished_stop, 1);
     histogram_add(&metrics->generation_length, (double)(choice->n_tokens - job->prompt.n_ids));
     choice->ended = true;
     scheduler_release_choice(choice);
@@ -271,8 +300,8 @@ static enum status deliver(struct scheduler *s, struct draw *draw, struct error 
     if (status != OK)
         return status;
     // Tokens without text of their own wait for the next text, the last ones go as they are.
-    if (output->part.n_bytes > 0 || (is_last && output->n_ready > 0))
-        status = send_part(s, draw->job, draw->choice, err);
+    if (output->n_parts > 0 || (is_last && output->n_ready > 0))
+        status = send_parts(s, draw->job, draw->choice, err);
     if (status != OK)
         return status;
     if (is_last)

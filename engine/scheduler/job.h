@@ -49,6 +49,10 @@ struct job {
     size_t max_tokens;                // resolved by the text pool
     struct sampling_params sampling;  // likewise; `history` is set for each choice
     uint64_t seed;
+    /* CHAT: how the reply is read; filled by the text pool, no format name = as plain text. */
+    struct reply_format reply_format;
+    struct reply_tools *reply_tools;
+    bool is_thinking;  // the prompt ends inside a thought
 
     struct job_choice choices[ENGINE_CHOICES_MAX];
     size_t n_live;  // choices that have not ended
@@ -56,7 +60,7 @@ struct job {
     int64_t paused_ns;  // since when
     bool is_waiting;    // counted in metrics.jobs_waiting
     size_t cached_tokens;
-    size_t completion_tokens;
+    size_t completion_tokens, reasoning_tokens;
     int64_t submitted_ns, admitted_ns, first_token_ns;
 };
 

@@ -158,8 +158,17 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     struct job_choice *choice = &job->choices[c];
     const struct job_request *request = &job->request;
     size_t n_prompt = job->prompt.n_ids, n_max = n_prompt + job->max_tokens;
-    output_init(&choice->output, s->parts.tokenizer, request->stops, job->stop_bytes,
-                request->n_stops);
+    struct reply_options reply = {
+        .format = &job->reply_format,
+        .tools = job->reply_tools,
+        .is_thinking = job->is_thinking,
+        .one_call = request->one_tool_call,
+    };
+    enum status status =
+        output_init(&choice->output, s->parts.tokenizer, request->stops, job->stop_bytes,
+                    request->n_stops, job->reply_format.name != NULL ? &reply : NULL, err);
+    if (status != OK)
+        return status;
     choice->output.matcher.include = request->include_stop;
     choice->tokens = mem_alloc_array(n_max, sizeof *choice->tokens);
     if (choice->tokens == NULL)
@@ -169,7 +178,7 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     struct sampling_params params = job->sampling;
     params.history = choice->tokens;
     params.n_prompt = n_prompt;
-    enum status status = sampler_create(&choice->sampler, s->n_vocab, &params, c, err);
+    status = sampler_create(&choice->sampler, s->n_vocab, &params, c, err);
     if (status != OK)
         return status;
     sampler_accept_prompt(choice->sampler, job->prompt.ids, n_prompt);

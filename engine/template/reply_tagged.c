@@ -42,8 +42,10 @@ static void object_byte(struct reply *reply, char c)
         reply_end_call(reply);
         reply->state = AFTER;
     } else if (step == CALL_BAD && reply->is_started) {
-        // The frame is wrong, the arguments may be whole: the call stands as it is.
+        // The frame is wrong: the call stands as it is, and what follows is content.
         reply_end_call(reply);
+        if (!reply->is_over)
+            reply_content_byte(reply, c);
     } else if (step == CALL_BAD && reply->state == OBJECT) {
         reply_not_a_call(reply);
     }

@@ -238,6 +238,8 @@ static void head_byte(struct reply *reply, char c)
         reply_keep(reply, &reply->head, &c, 1);
     else if (is_name)
         reply_not_a_call(reply);
+    else
+        reply->state = PARAMETERS;  // no parameter is called that
 }
 
 static void opened_byte(struct reply *reply, char c)
