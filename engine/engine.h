@@ -69,6 +69,9 @@ struct engine_info {
     const char *fingerprint;  // "fp_..." : changes exactly when answers could
     const char *cpu_level;
     const char *chat_template;  // source text, "" when the model has none
+    const char *reply_format;   // how its replies are read ("hermes"), "" without a template
+    bool thinks;                // its replies may have a thought
+    bool thinking_switch, reasoning_effort;  // variables that its template has a use for
     uint64_t n_parameters;
     size_t n_vocab;
     size_t ctx_train;

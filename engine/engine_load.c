@@ -230,6 +230,13 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
     info->model_name = model->name;
     info->fingerprint = e->fingerprint;
     info->chat_template = e->chat_template;
+    info->reply_format = "";
+    if (e->chat_prompt != NULL) {
+        info->reply_format = e->prepare.reply_format.name;
+        info->thinks = e->prepare.reply_format.thinks;
+        info->thinking_switch = chat_prompt_info(e->chat_prompt)->thinking_switch;
+        info->reasoning_effort = chat_prompt_info(e->chat_prompt)->reasoning_effort;
+    }
     info->n_parameters = model->n_parameters;
     info->n_vocab = model->n_vocab;
     info->ctx_train = model->ctx_train;

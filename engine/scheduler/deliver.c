@@ -1,9 +1,10 @@
 /* What the consumer gets: a drawn token becomes text, events and, in the end, usage; and the ways
  * in which a job ends.
  *
- * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string,
- * by the one tool call that was asked for, or by its length; the others win over the last. A job ends with DONE after its last choice,
- * with FAILED on an error, and silently when it was cancelled: its queue is closed by then. */
+ * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string
+ * or token, by the one tool call that was asked for, or by its length; the others win over the
+ * last. A job ends with DONE after its last choice, with FAILED on an error, and silently when it
+ * was cancelled: its queue is closed by then. */
 #include <assert.h>
 
 #include "engine/base/clock.h"

@@ -41,7 +41,8 @@ enum status chat_prompt_render_within(const struct chat_prompt *prompt,
                                       const struct chat_prompt_input *input, uint64_t steps_max,
                                       struct chat_prompt_output *out, struct error *err) MUST_CHECK;
 
-/* Fills prompt->info and prompt->reply. Only ERR_MEMORY and the like fail; a template that refuses is an answer. */
+/* Fills prompt->info and prompt->reply. Only ERR_MEMORY and the like fail; a template that refuses
+ * is an answer. */
 enum status chat_probe(struct chat_prompt *prompt, const char *source, size_t n_bytes,
                        struct error *err);
 

@@ -57,8 +57,9 @@ struct reply_format {
 typedef int32_t reply_find_token_fn(void *context, const char *text, size_t n_bytes,
                                     bool *is_control);
 
-/* Chooses the format by the template's text. shows_tools, shows_calls: the template was seen to show
- * a declared tool, a call of the assistant's. All markers are text until reply_format_resolve(). */
+/* Chooses the format by the template's text. shows_tools, shows_calls: the template was seen to
+ * show a declared tool, a call of the assistant's. All markers are text until
+ * reply_format_resolve(). */
 void reply_format_detect(struct reply_format *format, const char *template_text, bool shows_tools,
                          bool shows_calls);
 /* Markers that are tokens get their ids; thought tags that neither the template nor the vocabulary

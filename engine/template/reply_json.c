@@ -1,5 +1,7 @@
-/* The states of RFC 8259's grammar, one byte at a time; see reply_json.h. Escapes are checked for
- * shape only: a lone surrogate passes, as most parsers let it. */
+/* The states of RFC 8259's grammar, one byte at a time; see reply_json.h.
+ *
+ * A pushed byte is either taken or refused without a trace, so that the caller can repair and go
+ * on. Escapes are checked for shape only: a lone surrogate passes, as most parsers let it. */
 #include "engine/template/reply_json.h"
 
 #include <stdio.h>
