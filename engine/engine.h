@@ -42,6 +42,7 @@ struct engine_options {
     size_t queue_jobs_max;    // jobs waiting for admission; 0 = 256
     size_t prefill_chunk;     // prompt tokens in one step; 0 = 512
     bool no_prefix_cache;
+    bool no_speculation;
 };
 
 enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_DRAINING };
@@ -68,6 +69,9 @@ struct engine_info {
     const char *fingerprint;  // "fp_..." : changes exactly when answers could
     const char *cpu_level;
     const char *chat_template;  // source text, "" when the model has none
+    const char *reply_format;   // how its replies are read ("hermes"), "" without a template
+    bool thinks;                // its replies may have a thought
+    bool thinking_switch, reasoning_effort;  // variables that its template has a use for
     uint64_t n_parameters;
     size_t n_vocab;
     size_t ctx_train;
@@ -114,6 +118,7 @@ struct job_request {
     const char *tools_json;               // JSON array or NULL
     const char *template_variables_json;  // JSON object or NULL
     bool no_generation_prompt;
+    bool one_tool_call;  // CHAT: the reply ends with its first call
 
     const char *prompt;  // COMPLETION, TOKENIZE: UTF-8 text
     size_t prompt_bytes;
@@ -160,7 +165,7 @@ struct job_request {
     void *user;
 };
 
-enum finish_reason { FINISH_STOP, FINISH_LENGTH };
+enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_TOOL_CALLS };
 
 struct job_alternative {
     int32_t token;
@@ -182,19 +187,25 @@ enum job_event_type {
     EVENT_PREPARED,  // the prompt is accepted: every 4xx is decided. First event of CHAT/COMPLETION
     EVENT_REJECTED,  // instead of it: error. Last event
     EVENT_TEXT,      // part of a choice's text
-    EVENT_FINISHED,  // a choice has ended
-    EVENT_DONE,      // all choices have ended. Last event
-    EVENT_FAILED,    // error after PREPARED. Last event
-    EVENT_RENDERED,  // RENDER: text; DETOKENIZE: text. Last event
-    EVENT_TOKENS,    // TOKENIZE: tokens (ids and bytes). Last event
+    EVENT_REASONING,  // CHAT: part of its thought
+    EVENT_TOOL_CALL,  // CHAT: a call begins; its name, then id_bytes of an id that the model gave
+    EVENT_TOOL_ARGUMENTS,  // CHAT: part of the call's arguments, which join to JSON text
+    EVENT_FINISHED,        // a choice has ended
+    EVENT_DONE,            // all choices have ended. Last event
+    EVENT_FAILED,          // error after PREPARED. Last event
+    EVENT_RENDERED,        // RENDER: text; DETOKENIZE: text. Last event
+    EVENT_TOKENS,          // TOKENIZE: tokens (ids and bytes). Last event
 };
 
 struct job_event {
     enum job_event_type type;
-    uint32_t choice;   // TEXT, FINISHED
-    const char *text;  // TEXT, RENDERED: valid UTF-8
+    uint32_t choice;   // TEXT, REASONING, TOOL_*, FINISHED
+    uint32_t call;     // TOOL_*: which, from 0
+    const char *text;  // TEXT, REASONING, TOOL_*, RENDERED: valid UTF-8
     size_t n_bytes;
-    const struct job_token *tokens;  // TEXT: tokens whose text ends in this part; TOKENS
+    size_t id_bytes;  // TOOL_CALL: at the end of the text
+    // TEXT, REASONING, TOOL_*: tokens whose text ends in this part or before it; TOKENS
+    const struct job_token *tokens;
     size_t n_tokens;
     enum finish_reason finish_reason;
     const char *stop;     // FINISHED: the stop string that matched, or NULL
@@ -205,6 +216,7 @@ struct job_event {
     size_t prompt_tokens;                 // PREPARED, DONE
     size_t cached_tokens;                 // DONE: prompt tokens that came from the prefix cache
     size_t completion_tokens;             // DONE: of all choices
+    size_t reasoning_tokens;              // DONE: of them, in thoughts
     double queue_s, prefill_s, decode_s;  // DONE
 };
 
@@ -239,6 +251,7 @@ struct engine_metrics {
     uint64_t preemptions;
     uint64_t steps, decode_rows, prefill_rows,
         decode_steps;                               // decode_steps: steps with decode rows
+    uint64_t draft_tokens, draft_tokens_accepted;   // guessed and computed; of them, right
     uint64_t forward_us, sampling_us, delivery_us;  // of steps: model, draws, text and events
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error;
     const struct histogram *time_to_first_token_s, *inter_token_s, *e2e_s, *queue_s, *prefill_s,

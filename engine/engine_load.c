@@ -13,6 +13,25 @@
 
 static const int32_t SHARED_STEP_US = 200000;  // a decode row waits no longer for prefill beside it
 
+/* Rows of guessed tokens in one step: more do not pay, the step is bound by arithmetic by then. */
+enum { DRAFT_ROWS_MAX = 32 };
+
+static size_t draft_rows(const struct engine_options *options)
+{
+    return options->no_speculation ? 0 : DRAFT_ROWS_MAX;
+}
+
+/* Markers that the model writes as one token: no text can be taken for them. */
+static int32_t find_marker(void *context, const char *text, size_t n_bytes, bool *is_control)
+{
+    const struct tokenizer *tokenizer = context;
+    int32_t id = tokenizer_find(tokenizer, text, n_bytes);
+    if (id == TOKEN_NONE || !tokenizer_is_special(tokenizer, id))
+        return -1;
+    *is_control = tokenizer_is_control(tokenizer, id);
+    return id;
+}
+
 static enum status open_text_parts(struct engine *e, struct error *err)
 {
     enum status status = tokenizer_open(&e->tokenizer, e->file, err);
@@ -43,6 +62,11 @@ static enum status open_text_parts(struct engine *e, struct error *err)
                                   &e->prepare.template_error);
     mem_free(texts[0]);
     mem_free(texts[1]);
+    if (e->chat_prompt != NULL) {
+        e->prepare.reply_format = *chat_prompt_reply_format(e->chat_prompt);
+        reply_format_resolve(&e->prepare.reply_format, find_marker, e->tokenizer);
+        log_debug("replies: %s", e->prepare.reply_format.name);
+    }
     if (e->chat_prompt != NULL || status == OK)
         return status;
     if (status == ERR_MEMORY)
@@ -67,8 +91,8 @@ static enum status open_model(struct engine *e, struct error *err)
         return status;
     struct model_options options = {
         .kernels = kernels,
-        .rows_max = e->options.parallel + e->options.prefill_chunk,
-        .outputs_max = e->options.parallel,
+        .rows_max = e->options.parallel + e->options.prefill_chunk + draft_rows(&e->options),
+        .outputs_max = e->options.parallel + draft_rows(&e->options),
         .ctx_size = e->options.ctx_size,
         .account = &e->account,
     };
@@ -146,6 +170,7 @@ static enum status start_parts(struct engine *e, struct error *err)
         .prefill_rows_max = (int32_t)e->options.prefill_chunk,
         .headroom_blocks = 1,
         .shared_step_us = SHARED_STEP_US,
+        .draft_rows_max = (int32_t)draft_rows(&e->options),
     };
     e->prepare.tokenizer = e->tokenizer;
     e->prepare.chat_prompt = e->chat_prompt;
@@ -205,6 +230,13 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
     info->model_name = model->name;
     info->fingerprint = e->fingerprint;
     info->chat_template = e->chat_template;
+    info->reply_format = "";
+    if (e->chat_prompt != NULL) {
+        info->reply_format = e->prepare.reply_format.name;
+        info->thinks = e->prepare.reply_format.thinks;
+        info->thinking_switch = chat_prompt_info(e->chat_prompt)->thinking_switch;
+        info->reasoning_effort = chat_prompt_info(e->chat_prompt)->reasoning_effort;
+    }
     info->n_parameters = model->n_parameters;
     info->n_vocab = model->n_vocab;
     info->ctx_train = model->ctx_train;

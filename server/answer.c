@@ -21,6 +21,9 @@ void answer_init(struct answer *answer, const struct answer_shape *shape)
     for (size_t i = 0; i < ENGINE_CHOICES_MAX; i++) {
         struct answer_choice *choice = &answer->choices[i];
         buf_init(&choice->text, ANSWER_BYTES_MAX);
+        buf_init(&choice->reasoning, ANSWER_BYTES_MAX);
+        buf_init(&choice->calls, ANSWER_BYTES_MAX);
+        buf_init(&choice->arguments, ANSWER_BYTES_MAX);
         buf_init(&choice->logprobs, ANSWER_BYTES_MAX);
         buf_init(&choice->token_logprobs, ANSWER_BYTES_MAX);
         buf_init(&choice->top_logprobs, ANSWER_BYTES_MAX);
@@ -35,6 +38,9 @@ void answer_release(struct answer *answer)
     for (size_t i = 0; i < ENGINE_CHOICES_MAX; i++) {
         struct answer_choice *choice = &answer->choices[i];
         buf_release(&choice->text);
+        buf_release(&choice->reasoning);
+        buf_release(&choice->calls);
+        buf_release(&choice->arguments);
         buf_release(&choice->logprobs);
         buf_release(&choice->token_logprobs);
         buf_release(&choice->top_logprobs);
@@ -46,8 +52,10 @@ void answer_release(struct answer *answer)
 }
 
 bool answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
-                    uint64_t seed)
+                    uint64_t seed, size_t prompt_tokens)
 {
+    answer->seed = seed;
+    answer->prompt_tokens = prompt_tokens;
     bool chat = answer->shape.endpoint == ENDPOINT_CHAT;
     const char *object = chat ? answer->shape.stream ? "chat.completion.chunk" : "chat.completion"
                               : "text_completion";
@@ -68,7 +76,9 @@ bool answer_prepare(struct answer *answer, const char *model_id, const char *fin
 
 const char *answer_finish_name(enum finish_reason reason)
 {
-    return reason == FINISH_LENGTH ? "length" : "stop";
+    static const char *const names[] = {
+        [FINISH_STOP] = "stop", [FINISH_LENGTH] = "length", [FINISH_TOOL_CALLS] = "tool_calls"};
+    return names[reason];
 }
 
 void answer_write_float(struct buf *out, float value)
@@ -112,11 +122,13 @@ void answer_write_usage(struct buf *out, const struct job_event *done)
 {
     buf_printf(out,
                ",\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%zu},\"prompt_cache_hit_tokens\":%zu,"
+               "\"prompt_tokens_details\":{\"cached_tokens\":%zu},\"completion_tokens_details\":{"
+               "\"reasoning_tokens\":%zu},\"prompt_cache_hit_tokens\":%zu,"
                "\"prompt_cache_miss_tokens\":%zu}",
                done->prompt_tokens, done->completion_tokens,
                done->prompt_tokens + done->completion_tokens, done->cached_tokens,
-               done->cached_tokens, done->prompt_tokens - done->cached_tokens);
+               done->reasoning_tokens, done->cached_tokens,
+               done->prompt_tokens - done->cached_tokens);
     buf_printf(out, ",\"timings\":{\"cache_n\":%zu,\"queue_ms\":%.3f", done->cached_tokens,
                done->queue_s * 1e3);
     write_phase(out, "prompt", done->prompt_tokens - done->cached_tokens, done->prefill_s);
@@ -155,8 +167,8 @@ static void stream_event(struct answer *answer, const struct job_event *event, s
         return;
     if (event->type != EVENT_DONE) {
         chunk_begin(answer, out);
-        if (event->type == EVENT_TEXT)
-            (chat ? chat_write_text_chunk : completion_write_text_chunk)(answer, event, out);
+        if (event->type != EVENT_FINISHED)
+            (chat ? chat_write_delta_chunk : completion_write_text_chunk)(answer, event, out);
         else
             (chat ? chat_write_finish_chunk : completion_write_finish_chunk)(answer, event, out);
         chunk_end(answer, out);
@@ -176,12 +188,12 @@ static bool gather_event(struct answer *answer, const struct job_event *event, s
 {
     bool chat = answer->shape.endpoint == ENDPOINT_CHAT;
     struct answer_choice *choice = &answer->choices[event->choice];
-    if (event->type == EVENT_TEXT) {
-        buf_append(&choice->text, event->text, event->n_bytes);
+    if (event->type != EVENT_FINISHED && event->type != EVENT_DONE) {
         (chat ? chat_gather : completion_gather)(answer, event);
         return !choice->text.failed && !choice->logprobs.failed && !choice->token_ids.failed &&
                !choice->token_logprobs.failed && !choice->top_logprobs.failed &&
-               !choice->text_offset.failed;
+               !choice->text_offset.failed && !choice->reasoning.failed && !choice->calls.failed &&
+               !choice->arguments.failed;
     }
     if (event->type == EVENT_FINISHED) {
         choice->finished = true;

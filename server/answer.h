@@ -18,12 +18,16 @@ enum { ANSWER_BYTES_MAX = 64 << 20, ANSWER_ID_BYTES = 48 };
 
 struct answer_choice {
     struct buf text;            // whole answers only
+    struct buf reasoning;       // chat, whole answers
+    struct buf calls;           // chat, whole answers: items of tool_calls; the last one is open
+    struct buf arguments;       // of the open one
     struct buf logprobs;        // chat: the items of content; completions: of tokens
     struct buf token_logprobs;  // completions
     struct buf top_logprobs;    // completions
     struct buf text_offset;     // completions
     struct buf token_ids;
-    size_t n_tokens;      // items in the lists
+    size_t n_tokens;  // items in the lists
+    size_t n_calls;
     size_t n_characters;  // code points of text so far (completions: text_offset)
     bool finished;
     enum finish_reason finish_reason;
@@ -36,6 +40,8 @@ struct answer {
     struct answer_shape shape;
     char id[ANSWER_ID_BYTES];
     struct buf head;  // {"id":...,"seed":..., : the same in every chunk
+    uint64_t seed;
+    size_t prompt_tokens;
     struct answer_choice choices[ENGINE_CHOICES_MAX];
 };
 
@@ -44,16 +50,16 @@ void answer_release(struct answer *answer);
 
 /* The prompt was accepted: fixes id, time, model, seed. False without memory. */
 bool answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
-                    uint64_t seed) MUST_CHECK;
+                    uint64_t seed, size_t prompt_tokens) MUST_CHECK;
 /* Stream: what comes before the first text. */
 void answer_stream_start(struct answer *answer, struct buf *out);
-/* EVENT_TEXT, EVENT_FINISHED, EVENT_DONE. A stream appends SSE events; a whole answer gathers, and
- * appends the JSON body at EVENT_DONE. False when memory or a cap gave out. */
+/* Parts of a reply, EVENT_FINISHED, EVENT_DONE. A stream appends SSE events; a whole answer
+ * gathers, and appends the JSON body at EVENT_DONE. False when memory or a cap gave out. */
 bool answer_event(struct answer *answer, const struct job_event *event, struct buf *out);
 
 /* ---- for the two writers of shapes ---- */
 
-/* "stop" or "length". */
+/* "stop", "length" or "tool_calls". */
 const char *answer_finish_name(enum finish_reason reason);
 /* A float that reads back as the same float; -inf (which JSON lacks) as -9999. */
 void answer_write_float(struct buf *out, float value);
@@ -66,7 +72,7 @@ void answer_write_usage(struct buf *out, const struct job_event *done);
 
 /* chat_response.c */
 void chat_write_role_chunk(struct answer *answer, size_t choice, struct buf *out);
-void chat_write_text_chunk(struct answer *answer, const struct job_event *event, struct buf *out);
+void chat_write_delta_chunk(struct answer *answer, const struct job_event *event, struct buf *out);
 void chat_write_finish_chunk(struct answer *answer, const struct job_event *event, struct buf *out);
 void chat_gather(struct answer *answer, const struct job_event *event);
 void chat_write_choice(struct answer *answer, size_t choice, struct buf *out);

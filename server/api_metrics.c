@@ -115,6 +115,10 @@ static void write_engine(struct page *page, const struct engine_metrics *m)
     counter(page, "wicara_decode_steps_total", "Steps with decode rows.", m->decode_steps);
     counter(page, "wicara_decode_rows_total", "Decode rows computed.", m->decode_rows);
     counter(page, "wicara_prefill_rows_total", "Prefill rows computed.", m->prefill_rows);
+    counter(page, "vllm:spec_decode_num_draft_tokens_total", "Guessed tokens computed.",
+            m->draft_tokens);
+    counter(page, "vllm:spec_decode_num_accepted_tokens_total", "Guessed tokens that were right.",
+            m->draft_tokens_accepted);
     counter_seconds(page, "wicara_forward_seconds_total", "Time of steps in the model.",
                     m->forward_us);
     counter_seconds(page, "wicara_sampling_seconds_total", "Time of steps in drawing tokens.",

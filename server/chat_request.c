@@ -3,10 +3,7 @@
  * The conversation goes to the engine as the client's own JSON text, so that numbers in tool
  * schemas and arguments keep their spelling; the tree is only looked at. Reference: OpenAI's chat
  * reference; api.md section 1.10 lists the malformed cases.
- *
- * Tools: there is no reply parser yet, so a request that lets the model call tools is refused. With
- * tool_choice "none" the tools are left out of the prompt (the model cannot call what it does not
- * see) and the header x-ignored-params says so. */
+ * chat_tools.c and chat_reasoning.c read the fields about those. */
 #include "server/chat_request.h"
 
 #include <cjson/cJSON.h>
@@ -133,7 +130,17 @@ static enum status check_message(const cJSON *message, size_t i, bool *developer
         if (status != OK)
             return status;
     }
-    return check_content(message, i, calls, err);
+    static const char *const thoughts[] = {"reasoning_content", "reasoning"};
+    bool thinks = false;
+    for (size_t k = 0; k < 2; k++) {
+        if (!is_given(message, thoughts[k]))
+            continue;
+        snprintf(path, sizeof path, "messages[%zu].%s", i, thoughts[k]);
+        if (!string_member(message, thoughts[k]))
+            return error_set_param(err, ERR_INVALID, path, "'%s' must be a string", path);
+        thinks = assistant;
+    }
+    return check_content(message, i, calls || thinks, err);
 }
 
 /* One message again with its role "developer" as "system"; other members as they were written. */
@@ -228,31 +235,6 @@ enum status chat_messages_check(const struct param_value *messages, struct arena
                      : copy_span(messages, arena, out, err);
 }
 
-enum status chat_tools_check(const struct param_value *tools, struct arena *arena, const char **out,
-                             struct error *err)
-{
-    size_t n = 0;
-    const cJSON *tool;
-    cJSON_ArrayForEach(tool, tools->node)
-    {
-        char path[ERROR_PARAM_BYTES];
-        snprintf(path, sizeof path, "tools[%zu]", n);
-        if (n++ == REQUEST_TOOLS_MAX)
-            return error_set_param(err, ERR_INVALID, "tools", "more than %d tools",
-                                   REQUEST_TOOLS_MAX);
-        const char *type = cJSON_IsObject(tool) ? string_member(tool, "type") : NULL;
-        const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
-        if (!type || strcmp(type, "function") != 0 || !cJSON_IsObject(function) ||
-            !string_member(function, "name")) {
-            return error_set_param(err, ERR_INVALID, path,
-                                   "'%s' must be {\"type\":\"function\",\"function\":{\"name\":"
-                                   "...}}",
-                                   path);
-        }
-    }
-    return copy_span(tools, arena, out, err);
-}
-
 enum status chat_variables_check(const struct param_value *variables, struct arena *arena,
                                  const char **out, struct error *err)
 {
@@ -270,35 +252,6 @@ enum status chat_variables_check(const struct param_value *variables, struct are
         }
     }
     return copy_span(variables, arena, out, err);
-}
-
-static enum status read_tools(struct generation_request *request, struct error *err)
-{
-    const struct params *params = &request->params;
-    const cJSON *choice = params->tool_choice.node;
-    bool none = cJSON_IsString(choice) && strcmp(choice->valuestring, "none") == 0;
-    bool automatic = cJSON_IsString(choice) && strcmp(choice->valuestring, "auto") == 0;
-    bool any = params->tools.node && params->tools.node->child;
-    if (any) {
-        const char *text;
-        enum status status = chat_tools_check(&params->tools, &request->arena, &text, err);
-        if (status != OK)
-            return status;
-    }
-    if (choice && !none && !automatic) {
-        return error_set_param(err, ERR_UNSUPPORTED, "tool_choice",
-                               "'tool_choice' other than \"none\" is not supported: tool calling "
-                               "is not available in this version");
-    }
-    if (any && !none) {
-        return error_set_param(err, ERR_UNSUPPORTED, "tools",
-                               "'tools' is not supported: tool calling is not available in this "
-                               "version; send \"tool_choice\": \"none\" for an answer without "
-                               "tools");
-    }
-    if (any)
-        params_ignored_add(&request->ignored, "tools");
-    return OK;
 }
 
 static enum status read_logprobs(struct generation_request *request, struct error *err)
@@ -325,11 +278,13 @@ enum status chat_request_parse(struct generation_request *request, const char *t
     if (status == OK)
         status = chat_messages_check(&params->messages, &request->arena, &job->messages_json, err);
     if (status == OK)
-        status = read_tools(request, err);
+        status = chat_tools_read(request, err);
     if (status == OK && params->chat_template_kwargs.node) {
         status = chat_variables_check(&params->chat_template_kwargs, &request->arena,
                                       &job->template_variables_json, err);
     }
+    if (status == OK)
+        status = chat_reasoning_read(request, err);
     if (status == OK)
         status = read_logprobs(request, err);
     if (status == OK)

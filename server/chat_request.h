@@ -13,9 +13,24 @@
 enum status chat_messages_check(const struct param_value *messages, struct arena *arena,
                                 const char **out, struct error *err) MUST_CHECK;
 
-/* Function tools only; *out is the client's own text. */
+/* chat_tools.c. Function tools only; *out is the client's own text. Errors: ERR_INVALID with a path
+ * such as "tools[2].function.name". */
 enum status chat_tools_check(const struct param_value *tools, struct arena *arena, const char **out,
                              struct error *err) MUST_CHECK;
+
+struct generation_request;
+struct engine_info;
+
+/* tools, tool_choice and parallel_tool_calls into the job. */
+enum status chat_tools_read(struct generation_request *request, struct error *err) MUST_CHECK;
+
+/* chat_reasoning.c. The fields that steer reasoning, into the job's template variables, which must
+ * have been checked. */
+enum status chat_reasoning_read(struct generation_request *request, struct error *err) MUST_CHECK;
+/* Once the model is known: lists as ignored (strict: refuses) what its template has no use for. */
+enum status chat_reasoning_settle(struct generation_request *request,
+                                  const struct engine_info *info, bool strict,
+                                  struct error *err) MUST_CHECK;
 
 /* An object that does not shadow what the template gets from us. */
 enum status chat_variables_check(const struct param_value *variables, struct arena *arena,

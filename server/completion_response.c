@@ -56,6 +56,7 @@ void completion_gather(struct answer *answer, const struct job_event *event)
 {
     struct answer_choice *choice = &answer->choices[event->choice];
     size_t offset = choice->n_characters;
+    buf_append(&choice->text, event->text, event->n_bytes);
     for (size_t i = 0; answer->shape.logprobs && i < event->n_tokens; i++) {
         const struct job_token *token = &event->tokens[i];
         if (choice->n_tokens + i > 0) {

@@ -12,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/mem.h"
 #include "server/answer.h"
+#include "server/chat_request.h"
 #include "server/sse.h"
 
 struct generation {
@@ -73,7 +74,7 @@ static bool prepare(struct generation *generation, const struct job_event *event
     generation->prepared = true;
     generation->request->prompt_tokens = event->prompt_tokens;
     return answer_prepare(&generation->answer, generation->app->model_id, info->fingerprint,
-                          event->seed);
+                          event->seed, event->prompt_tokens);
 }
 
 static void start_stream(struct generation *generation, struct http_exchange *exchange)
@@ -219,6 +220,9 @@ void generation_start(struct request *request, struct http_exchange *exchange,
         status = error_set(&err, ERR_MEMORY, "no memory for the request");
     if (status == OK)
         status = app_readiness(app, &err);
+    if (status == OK && wanted->job.kind == JOB_CHAT)
+        status = chat_reasoning_settle(wanted, engine_info(app->engine),
+                                       app->options->strict_params, &err);
     if (status == OK) {
         memcpy(wanted->job.tenant, request->tenant, sizeof wanted->job.tenant);
         wanted->job.arrival_unix_s = clock_unix_s();

@@ -15,7 +15,12 @@
 #include "engine/engine.h"
 #include "server/params.h"
 
-enum { REQUEST_MESSAGES_MAX = 16384, REQUEST_TOOLS_MAX = 128, STOPS_MAX = ENGINE_STOPS_MAX };
+enum {
+    REQUEST_MESSAGES_MAX = 16384,
+    REQUEST_TOOLS_MAX = 128,
+    FUNCTION_NAME_BYTES_MAX = 128,
+    STOPS_MAX = ENGINE_STOPS_MAX
+};
 
 /* How the answer is written; plain data, copied into the response. */
 struct answer_shape {
@@ -24,7 +29,14 @@ struct answer_shape {
     bool include_usage;
     bool return_token_ids;
     bool logprobs;  // chat: logprobs.content; completions: the legacy lists
+    bool tools;     // chat: the model may call some
     size_t n_choices;
+};
+
+/* What a chat body asks of the model's reasoning. */
+struct reasoning_request {
+    bool has_switch, is_on;
+    const char *effort;  // a level, NULL = not given
 };
 
 struct generation_request {
@@ -33,6 +45,7 @@ struct generation_request {
     struct params params;
     struct job_request job;
     struct answer_shape shape;
+    struct reasoning_request reasoning;
     struct buf ignored;  // value of x-ignored-params, "" when all was honoured
 };
 

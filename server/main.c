@@ -139,6 +139,7 @@ static enum status open_engine(struct program *program, struct error *err)
         .queue_jobs_max = options->queue,
         .prefill_chunk = options->prefill_chunk,
         .no_prefix_cache = options->no_prefix_cache,
+        .no_speculation = strcmp(options->speculation, "off") == 0,
     };
     return engine_open(&program->app.engine, &engine, err);
 }
@@ -349,6 +350,10 @@ static int command(struct program *program)
         return EXIT_USAGE;
     }
     log_set_level(level);
+    if (strcmp(options->speculation, "off") != 0 && strcmp(options->speculation, "ngram") != 0) {
+        log_error("--speculation: ngram or off, not '%s'", options->speculation);
+        return EXIT_USAGE;
+    }
     return run(program);
 }
 

@@ -68,6 +68,8 @@ static const struct option_row table[] = {
            "prompt tokens in one step, 0 = 512"),
     NUMBER("queue", NULL, "0", 0, 1 << 20, queue, "N", "requests that may wait, 0 = 256"),
     FLAG("no-prefix-cache", NULL, no_prefix_cache, "do not keep the KV of finished prompts"),
+    TEXT("speculation", NULL, "ngram", speculation, "KIND",
+         "guess tokens from the text so far: ngram or off; the answers are the same"),
     TEXT("cpu", NULL, NULL, cpu, "LEVEL",
          "force an instruction set: scalar, avx2, avx512 (default: the best)"),
     NUMBER("key-jobs", NULL, "0", 0, 1 << 20, key_jobs, "N",

@@ -21,6 +21,7 @@ struct options {
     const char *allowed_host, *cors_origin;  // lists, separated by commas
     uint64_t ctx_size, parallel, kv_memory, threads, prefill_chunk, queue;
     bool no_prefix_cache;
+    const char *speculation;
     const char *cpu;
     uint64_t key_jobs;
     bool strict_params;

@@ -48,9 +48,10 @@ struct param_value {
 struct params {
     struct param_value model, messages, prompt, stop, logit_bias, seed, stream_options, tools,
         tool_choice, chat_template_kwargs, content, tokens, add_special, add_special_tokens,
-        stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt;
-    bool stream, logprobs, ignore_eos, return_token_ids, parse_special, with_pieces,
-        return_token_strs, include_stop;
+        stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt,
+        reasoning_effort, reasoning, thinking, enable_thinking;
+    bool parallel_tool_calls, stream, logprobs, ignore_eos, return_token_ids, parse_special,
+        with_pieces, return_token_strs, include_stop;
     int64_t n, top_k, top_logprobs, legacy_logprobs, max_tokens, max_completion_tokens, min_tokens,
         penalty_window, dry_allowed_length, dry_window;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty,

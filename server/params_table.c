@@ -52,12 +52,11 @@ enum { BOTH = ENDPOINT_CHAT | ENDPOINT_COMPLETIONS };
     "\"items\":{\"type\":\"object\"}},\"tool_call_id\":{\"type\":\"string\"},"                     \
     "\"prefix\":{\"type\":\"boolean\"}}}}"
 
-static const char no_tools[] = "tool calling is not available in this version";
+static const char no_tools[] = "use tools and tool_choice";
 static const char no_schema[] = "constrained output is not available in this version";
 static const char no_audio[] = "this model makes text only";
 static const char no_sampler[] = "this sampling method is not available";
-static const char no_reasoning[] = "control of reasoning is not available in this version; "
-                                   "chat_template_kwargs reaches the model's own template";
+static const char no_budget[] = "a budget of thinking tokens is not available";
 
 static const struct param table[] = {
     VALUE("model", ALL, TYPE_STRING, model, NULL, "the served model's id, or \"default\""),
@@ -158,7 +157,18 @@ static const struct param table[] = {
     VALUE("tools", CHAT | TOKENIZE, TYPE_ARRAY, tools,
           "{\"type\":\"array\",\"items\":{\"type\":\"object\"}}", "functions that may be called"),
     VALUE("tool_choice", CHAT, TYPE_STRING | TYPE_OBJECT, tool_choice, NULL,
-          "which of the tools, if any, is called"),
+          "none, auto, or {\"type\":\"allowed_tools\",...} with the mode auto"),
+    HONOUR("parallel_tool_calls", CHAT, TYPE_BOOL, ANY_RANGE, false, 1, parallel_tool_calls,
+           "false: the answer ends with its first call"),
+    VALUE("reasoning_effort", CHAT, TYPE_STRING, reasoning_effort,
+          "{\"enum\":[\"none\",\"minimal\",\"low\",\"medium\",\"high\",\"xhigh\",\"max\"]}",
+          "how much a reasoning model thinks; none switches thinking off where the model can"),
+    VALUE("reasoning", CHAT, TYPE_OBJECT, reasoning, NULL,
+          "{effort, enabled}: reasoning_effort and enable_thinking by other names"),
+    VALUE("thinking", CHAT, TYPE_OBJECT, thinking, NULL,
+          "{\"type\":\"enabled\"} or {\"type\":\"disabled\"}: enable_thinking by another name"),
+    VALUE("enable_thinking", CHAT, TYPE_BOOL, enable_thinking, NULL,
+          "whether a model that can think does"),
 
     VALUE("content", TOKENIZE, TYPE_STRING, content, NULL,
           "llama.cpp's name of the text; no beginning-of-text token unless add_special"),
@@ -192,11 +202,7 @@ static const struct param table[] = {
     REFUSE("prediction", CHAT, TYPE_OBJECT, NULL, "predicted outputs are not available"),
     REFUSE("web_search_options", CHAT, TYPE_OBJECT, NULL, "this server does not search the web"),
     REFUSE("verbosity", CHAT, TYPE_STRING, "\"medium\"", "the models here know no verbosity"),
-    REFUSE("reasoning_effort", CHAT, TYPE_STRING, "\"none\"", no_reasoning),
-    REFUSE("reasoning", CHAT, TYPE_OBJECT, "{}", no_reasoning),
-    REFUSE("thinking", CHAT, TYPE_OBJECT, "{\"type\":\"disabled\"}", no_reasoning),
-    REFUSE("enable_thinking", CHAT, TYPE_BOOL, "false", no_reasoning),
-    REFUSE("thinking_token_budget", CHAT, TYPE_INT, NULL, no_reasoning),
+    REFUSE("thinking_token_budget", CHAT, TYPE_INT, NULL, no_budget),
     REFUSE("documents", CHAT, TYPE_ARRAY, "[]", "documents are not available"),
     REFUSE("chat_template", CHAT | TOKENIZE, TYPE_STRING, NULL,
            "the model's own template is always used"),
@@ -225,7 +231,6 @@ static const struct param table[] = {
     IGNORE("metadata", CHAT, TYPE_OBJECT, NULL, "nothing is stored that it could describe"),
     IGNORE("store", CHAT, TYPE_BOOL, "false", "chat completions are not stored"),
     IGNORE("service_tier", CHAT, TYPE_STRING, "\"auto\"|\"default\"", "there is one tier"),
-    IGNORE("parallel_tool_calls", CHAT, TYPE_BOOL, NULL, "no tool is called"),
     IGNORE("prompt_cache_key", CHAT, TYPE_STRING, NULL,
            "equal prefixes are always found; cache_salt separates them"),
     IGNORE("prompt_cache_retention", CHAT, TYPE_STRING, NULL,

@@ -85,5 +85,11 @@ static inline float f32_from_e8m0_half(uint8_t exponent)
 {
     return f32_from_bits(exponent < 2 ? 0x00200000u << exponent : (exponent - 1u) << 23);
 }
+/* Half of what the 7 bits of an unsigned OCP e4m3 mean, for the same reason; 0x7f, not a number in
+ * OCP's terms, counts on: 240. */
+static inline float f32_from_e4m3_half(uint8_t bits)
+{
+    return f32_from_f16((uint16_t)((bits & 0x7f) << 7)) * 128.0f;
+}
 
 #endif

@@ -7,7 +7,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "engine/kernels/dequantize.h"
 #include "engine/kernels/pack.h"
+#include "engine/kernels/panel_layout.h"
 
 #define PACKED __attribute__((packed))  // rows of a file may lie at odd addresses
 
@@ -77,6 +79,10 @@ struct PACKED block_mxfp4 {
     uint8_t e;
     uint8_t qs[16];
 };
+struct PACKED block_nvfp4 {
+    uint8_t scales[4];
+    uint8_t qs[32];
+};
 
 _Static_assert(sizeof(struct block_q4_0) == 18, "GGUF layout");
 _Static_assert(sizeof(struct block_q4_1) == 20, "GGUF layout");
@@ -91,9 +97,11 @@ _Static_assert(sizeof(struct block_q6_k) == 210, "GGUF layout");
 _Static_assert(sizeof(struct block_iq4_nl) == 18, "GGUF layout");
 _Static_assert(sizeof(struct block_iq4_xs) == 136, "GGUF layout");
 _Static_assert(sizeof(struct block_mxfp4) == 17, "GGUF layout");
+_Static_assert(sizeof(struct block_nvfp4) == 36, "GGUF layout");
 
-static void dequantize_q4_0(const struct block_q4_0 *block, float *out)
+static void dequantize_q4_0(const void *stored, float *out)
 {
+    const struct block_q4_0 *block = stored;
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 16; i++) {
         out[i] = d * (float)((block->qs[i] & 15) - 8);
@@ -101,8 +109,9 @@ static void dequantize_q4_0(const struct block_q4_0 *block, float *out)
     }
 }
 
-static void dequantize_q4_1(const struct block_q4_1 *block, float *out)
+static void dequantize_q4_1(const void *stored, float *out)
 {
+    const struct block_q4_1 *block = stored;
     float d = f32_from_f16(block->d), m = f32_from_f16(block->m);
     for (size_t i = 0; i < 16; i++) {
         out[i] = d * (float)(block->qs[i] & 15) + m;
@@ -117,22 +126,25 @@ static int quant_5bit(const uint8_t qs[16], const uint8_t qh[4], size_t i)
     return low | (qh[i / 8] >> (i % 8) & 1) << 4;
 }
 
-static void dequantize_q5_0(const struct block_q5_0 *block, float *out)
+static void dequantize_q5_0(const void *stored, float *out)
 {
+    const struct block_q5_0 *block = stored;
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 32; i++)
         out[i] = d * (float)(quant_5bit(block->qs, block->qh, i) - 16);
 }
 
-static void dequantize_q5_1(const struct block_q5_1 *block, float *out)
+static void dequantize_q5_1(const void *stored, float *out)
 {
+    const struct block_q5_1 *block = stored;
     float d = f32_from_f16(block->d), m = f32_from_f16(block->m);
     for (size_t i = 0; i < 32; i++)
         out[i] = d * (float)quant_5bit(block->qs, block->qh, i) + m;
 }
 
-static void dequantize_q8_0(const struct block_q8_0 *block, float *out)
+static void dequantize_q8_0(const void *stored, float *out)
 {
+    const struct block_q8_0 *block = stored;
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 32; i++)
         out[i] = d * (float)block->qs[i];
@@ -144,8 +156,9 @@ static int quant_2bit(const uint8_t qs[64], size_t i)
     return qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
 }
 
-static void dequantize_q2_k(const struct block_q2_k *block, float *out)
+static void dequantize_q2_k(const void *stored, float *out)
 {
+    const struct block_q2_k *block = stored;
     float d = f32_from_f16(block->d), dmin = f32_from_f16(block->dmin);
     for (size_t i = 0; i < 256; i++) {
         float scale = d * (float)(block->scales[i / 16] & 15);
@@ -154,8 +167,9 @@ static void dequantize_q2_k(const struct block_q2_k *block, float *out)
     }
 }
 
-static void dequantize_q3_k(const struct block_q3_k *block, float *out)
+static void dequantize_q3_k(const void *stored, float *out)
 {
+    const struct block_q3_k *block = stored;
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 256; i++) {
         size_t sub = i / 16;
@@ -176,8 +190,9 @@ static void scale_min(const uint8_t packed[12], size_t sub, float *scale, float 
     *min = (float)m;
 }
 
-static void dequantize_q4_k(const struct block_q4_k *block, float *out)
+static void dequantize_q4_k(const void *stored, float *out)
 {
+    const struct block_q4_k *block = stored;
     for (size_t sub = 0; sub < 8; sub++) {
         float scale, min;
         scale_min(block->scales, sub, &scale, &min);
@@ -188,8 +203,9 @@ static void dequantize_q4_k(const struct block_q4_k *block, float *out)
     }
 }
 
-static void dequantize_q5_k(const struct block_q5_k *block, float *out)
+static void dequantize_q5_k(const void *stored, float *out)
 {
+    const struct block_q5_k *block = stored;
     for (size_t sub = 0; sub < 8; sub++) {
         float scale, min;
         scale_min(block->scales, sub, &scale, &min);
@@ -202,8 +218,9 @@ static void dequantize_q5_k(const struct block_q5_k *block, float *out)
     }
 }
 
-static void dequantize_q6_k(const struct block_q6_k *block, float *out)
+static void dequantize_q6_k(const void *stored, float *out)
 {
+    const struct block_q6_k *block = stored;
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 256; i++) {
         size_t half = i / 128, part = i % 128 / 32, at = i % 32;
@@ -217,8 +234,9 @@ static void dequantize_q6_k(const struct block_q6_k *block, float *out)
 static const int8_t VALUES_IQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                       1,    13,   25,  38,  53,  69,  89,  113};
 
-static void dequantize_iq4_nl(const struct block_iq4_nl *block, float *out)
+static void dequantize_iq4_nl(const void *stored, float *out)
 {
+    const struct block_iq4_nl *block = stored;
     float d = f32_from_f16(block->d);
     for (size_t i = 0; i < 16; i++) {
         out[i] = d * (float)VALUES_IQ4[block->qs[i] & 15];
@@ -226,8 +244,9 @@ static void dequantize_iq4_nl(const struct block_iq4_nl *block, float *out)
     }
 }
 
-static void dequantize_iq4_xs(const struct block_iq4_xs *block, float *out)
+static void dequantize_iq4_xs(const void *stored, float *out)
 {
+    const struct block_iq4_xs *block = stored;
     for (size_t sub = 0; sub < 8; sub++) {
         int low = block->scales_l[sub / 2] >> (sub % 2 * 4) & 15;
         int high = block->scales_h >> (2 * sub) & 3;
@@ -242,8 +261,9 @@ static void dequantize_iq4_xs(const struct block_iq4_xs *block, float *out)
 
 static const int8_t VALUES_E2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-static void dequantize_mxfp4(const struct block_mxfp4 *block, float *out)
+static void dequantize_mxfp4(const void *stored, float *out)
 {
+    const struct block_mxfp4 *block = stored;
     float d = f32_from_e8m0_half(block->e);
     for (size_t i = 0; i < 16; i++) {
         out[i] = d * (float)VALUES_E2M1[block->qs[i] & 15];
@@ -251,67 +271,42 @@ static void dequantize_mxfp4(const struct block_mxfp4 *block, float *out)
     }
 }
 
-#define DEQUANTIZE_BLOCKS(type, elements)                                                          \
-    for (size_t i = 0; i < n_cols / (elements); i++)                                               \
-    dequantize_##type((const struct block_##type *)blocks + i, out + i * (elements))
+/* Nibbles j and j + 8 of each 16. The scale has no sign; the code that is not a number means 0. */
+static void dequantize_nvfp4(const void *stored, float *out)
+{
+    const struct block_nvfp4 *block = stored;
+    for (size_t i = 0; i < 64; i++) {
+        uint8_t scale = block->scales[i / 16];
+        float d = scale == 0x7f ? 0.0f : f32_from_e4m3_half(scale);
+        uint8_t both = block->qs[i / 16 * 8 + i % 8];
+        out[i] = d * (float)VALUES_E2M1[i % 16 < 8 ? both & 15 : both >> 4];
+    }
+}
+
+/* One block of each type. */
+static dequantize_fn *const BLOCK_OF[DTYPE_SLOTS] = {
+#define X(name, type) [DTYPE_##type] = dequantize_##name,
+    GEMM_Q8_TYPES(X)
+#undef X
+        [DTYPE_IQ2_S] = dequantize_iq2_s,
+    [DTYPE_TQ1_0] = dequantize_tq1_0};
 
 void dequantize_row(enum dtype dtype, const void *blocks, size_t n_cols, float *out)
 {
     assert(pack_panel_bytes(dtype, n_cols) > 0);
     const struct half *halves = blocks;
-    switch (dtype) {
-    case DTYPE_F32:
+    const struct dtype_info *info = dtype_info(dtype);
+    if (dtype == DTYPE_F32) {
         memcpy(out, blocks, n_cols * sizeof *out);
-        break;
-    case DTYPE_F16:
-        for (size_t i = 0; i < n_cols; i++)
-            out[i] = f32_from_f16(halves[i].bits);
-        break;
-    case DTYPE_BF16:
-        for (size_t i = 0; i < n_cols; i++)
-            out[i] = f32_from_bf16(halves[i].bits);
-        break;
-    case DTYPE_Q4_0:
-        DEQUANTIZE_BLOCKS(q4_0, 32);
-        break;
-    case DTYPE_Q4_1:
-        DEQUANTIZE_BLOCKS(q4_1, 32);
-        break;
-    case DTYPE_Q5_0:
-        DEQUANTIZE_BLOCKS(q5_0, 32);
-        break;
-    case DTYPE_Q5_1:
-        DEQUANTIZE_BLOCKS(q5_1, 32);
-        break;
-    case DTYPE_Q8_0:
-        DEQUANTIZE_BLOCKS(q8_0, 32);
-        break;
-    case DTYPE_Q4_K:
-        DEQUANTIZE_BLOCKS(q4_k, 256);
-        break;
-    case DTYPE_Q5_K:
-        DEQUANTIZE_BLOCKS(q5_k, 256);
-        break;
-    case DTYPE_Q6_K:
-        DEQUANTIZE_BLOCKS(q6_k, 256);
-        break;
-    case DTYPE_Q2_K:
-        DEQUANTIZE_BLOCKS(q2_k, 256);
-        break;
-    case DTYPE_Q3_K:
-        DEQUANTIZE_BLOCKS(q3_k, 256);
-        break;
-    case DTYPE_IQ4_NL:
-        DEQUANTIZE_BLOCKS(iq4_nl, 32);
-        break;
-    case DTYPE_IQ4_XS:
-        DEQUANTIZE_BLOCKS(iq4_xs, 256);
-        break;
-    case DTYPE_MXFP4:
-        DEQUANTIZE_BLOCKS(mxfp4, 32);
-        break;
-    default:
-        assert(!"no product type");
-        break;
+        return;
     }
+    if (dtype == DTYPE_F16 || dtype == DTYPE_BF16) {
+        for (size_t i = 0; i < n_cols; i++)
+            out[i] =
+                dtype == DTYPE_F16 ? f32_from_f16(halves[i].bits) : f32_from_bf16(halves[i].bits);
+        return;
+    }
+    const uint8_t *stored = blocks;
+    for (size_t col = 0; col < n_cols; col += info->block_elements, stored += info->block_bytes)
+        BLOCK_OF[dtype](stored, out + col);
 }

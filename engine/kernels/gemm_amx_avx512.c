@@ -177,9 +177,11 @@ typedef void tile_fn(const struct amx_slice *s, const struct amx_rows *rows, siz
     X(name, dtype, 1)                                                                              \
     X(name, dtype, 2)                                                                              \
     X(name, dtype, 3)                                                                              \
-    X(name, dtype, 4) X(name, dtype, 5) X(name, dtype, 6) X(name, dtype, 7) X(name, dtype, 8)      \
-        X(name, dtype, 9) X(name, dtype, 10) X(name, dtype, 11) X(name, dtype, 12)                 \
-            X(name, dtype, 13) X(name, dtype, 14) X(name, dtype, 15) X(name, dtype, 16)
+    X(name, dtype, 4)                                                                              \
+    X(name, dtype, 5)                                                                              \
+    X(name, dtype, 6) X(name, dtype, 7) X(name, dtype, 8) X(name, dtype, 9) X(name, dtype, 10)     \
+        X(name, dtype, 11) X(name, dtype, 12) X(name, dtype, 13) X(name, dtype, 14)                \
+            X(name, dtype, 15) X(name, dtype, 16)
 #define ENTRY(name, dtype, n_rows) [n_rows] = tile_##name##_##n_rows,
 #define FAMILY(name, dtype)                                                                        \
     EACH_HEIGHT(TILE, name, dtype)                                                                 \
@@ -349,5 +351,6 @@ void kernels_fill_gemm_amx(struct kernels *kernels)
 {
 #define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_amx;
     GEMM_Q8_TYPES(FILL)
+    GEMM_Q8_ALIASES(FILL)
 #undef FILL
 }

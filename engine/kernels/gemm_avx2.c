@@ -84,6 +84,13 @@ static ALWAYS_INLINE __m256 widen_bytes(const uint8_t *bytes, bool is_signed)
                                         : _mm256_cvtepu8_epi32(packed));
 }
 
+/* As a half-float the seven bits mean 2^-8 times the e4m3; half of that is wanted. */
+static ALWAYS_INLINE __m256 widen_e4m3(const uint8_t *bytes)
+{
+    __m128i wide = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)bytes));
+    return _mm256_mul_ps(_mm256_cvtph_ps(_mm_slli_epi16(wide, 7)), _mm256_set1_ps(128.0f));
+}
+
 static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, struct super_codes *out)
 {
     const __m256i six = _mm256_set1_epi8(63), four = _mm256_set1_epi8(15);
@@ -136,7 +143,7 @@ static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, si
     const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
     const uint8_t *sub = panel + panel_subscales(dtype, b) + half * 8;
     const size_t i = b % layout.group_blocks, at = i * PANEL_ROWS + half * 8;
-    out->d = read_d(dtype, scales, half);
+    out->d = layout.scales == SCALE_E4M3 ? _mm256_set1_ps(1.0f) : read_d(dtype, scales, half);
     if (layout.has_min)
         out->m = widen_f16(scales + 32 + half * 16);
     if (layout.scales == SCALE_SIX_BITS) {
@@ -149,6 +156,10 @@ static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, si
         sub += 2 * i * PANEL_ROWS;
         out->sub[0] = widen_bytes(sub, true);
         out->sub[1] = widen_bytes(sub + PANEL_ROWS, true);
+    } else if (layout.scales == SCALE_E4M3) {
+        sub += 2 * i * PANEL_ROWS;
+        out->sub[0] = widen_e4m3(sub);
+        out->sub[1] = widen_e4m3(sub + PANEL_ROWS);
     } else if (layout.scales == SCALE_HALF_MINS) {
         const __m256i nibble = _mm256_set1_epi32(15);
         __m256i code[2];
@@ -494,6 +505,7 @@ void kernels_fill_gemm_avx2(struct kernels *kernels)
 {
 #define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_avx2;
     GEMM_Q8_TYPES(FILL)
+    GEMM_Q8_ALIASES(FILL)
 #undef FILL
     kernels->gemm_float[DTYPE_F16] = gemm_f16_avx2;
     kernels->gemm_float[DTYPE_BF16] = gemm_bf16_avx2;

@@ -274,6 +274,7 @@ void kernels_fill_gemm_avx512(struct kernels *kernels)
 {
 #define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_avx512;
     GEMM_Q8_TYPES(FILL)
+    GEMM_Q8_ALIASES(FILL)
 #undef FILL
     kernels->gemm_float[DTYPE_F16] = gemm_f16_avx512;
     kernels->gemm_float[DTYPE_BF16] = gemm_bf16_avx512;

@@ -72,6 +72,13 @@ static ALWAYS_INLINE __m512 widen_bytes(const uint8_t *bytes, bool is_signed)
     return _mm512_cvtepi32_ps(wide);
 }
 
+/* As a half-float the seven bits mean 2^-8 times the e4m3; half of that is wanted. */
+static ALWAYS_INLINE __m512 widen_e4m3(const uint8_t *bytes)
+{
+    __m256i wide = _mm256_cvtepu8_epi16(_mm_load_si128((const __m128i *)bytes));
+    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_slli_epi16(wide, 7)), _mm512_set1_ps(128.0f));
+}
+
 /* The 6-bit codes of a super-block as bytes, [8][16 rows] each. */
 static ALWAYS_INLINE void unpack_6bit(const uint8_t *packed, struct super_codes *out)
 {
@@ -118,7 +125,7 @@ static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, si
     const uint8_t *scales = panel + panel_scales(dtype, b, n_blocks);
     const uint8_t *sub = panel + panel_subscales(dtype, b);
     const size_t i = b % layout.group_blocks;
-    out->d = read_d(dtype, scales);
+    out->d = layout.scales == SCALE_E4M3 ? _mm512_set1_ps(1.0f) : read_d(dtype, scales);
     if (layout.has_min)
         out->m = widen_f16(scales + 32);
     if (layout.scales == SCALE_SIX_BITS) {
@@ -133,6 +140,10 @@ static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, si
         sub += 2 * i * PANEL_ROWS;
         out->sub[0] = widen_bytes(sub, true);
         out->sub[1] = widen_bytes(sub + PANEL_ROWS, true);
+    } else if (layout.scales == SCALE_E4M3) {
+        sub += 2 * i * PANEL_ROWS;
+        out->sub[0] = widen_e4m3(sub);
+        out->sub[1] = widen_e4m3(sub + PANEL_ROWS);
     } else if (layout.scales == SCALE_HALF_MINS) {
         const __m512i nibble = _mm512_set1_epi32(15);
         __m512i code[2];

@@ -4,8 +4,8 @@
  *   low, high  exact int32 sums of weight quant * activation quant over the block's first and last
  *              16 columns (bias of the type subtracted)
  *   value = low + high                       exact; types with one scale a block
- *   value = fma(high, sub1, low * sub0)      types with a scale for 16 columns (Q6_K Q3_K Q2_K);
- *                                            exact and below 2^24
+ *   value = fma(high, sub1, low * sub0)      types with a scale for 16 columns; exact and below
+ *                                            2^24 but for NVFP4, where both steps round
  *   acc = fma(value, d * da, acc)            d of the weights' block, da of the activations'
  *   acc = fma(m, da * sum, acc)              types with a minimum; sum = exact sum of activations,
  *                                            Q2_K: mn0 * (sum of the first 16) + mn1 * (last 16)
@@ -143,6 +143,7 @@ void kernels_fill_gemm_scalar(struct kernels *kernels)
 {
 #define FILL(name, type) kernels->gemm_q8[DTYPE_##type] = gemm_##name##_scalar;
     GEMM_Q8_TYPES(FILL)
+    GEMM_Q8_ALIASES(FILL)
 #undef FILL
     kernels->gemm_float[DTYPE_F16] = gemm_f16_scalar;
     kernels->gemm_float[DTYPE_BF16] = gemm_bf16_scalar;

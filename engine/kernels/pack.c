@@ -15,17 +15,26 @@
 
 #define EACH_BYTE 0x01010101u
 
-#define E2M1(x) (12 + (x))
-#define IQ4(x)  (128 + (x))
+/* In the order of the codes; unused ones mean 0. Half the values of OCP's E2M1: sign, 2 bits of
+ * exponent, 1 of mantissa. IQ3: sign, 3 bits of index. IQ2: sign, 2 bits of index into 8, 25, 43.
+ * IQ1: 8 times (-1, 0, 1), plus 1 or less 1. */
+#define TABLE(bias, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                \
+    {                                                                                              \
+        (bias) + (a), (bias) + (b), (bias) + (c), (bias) + (d), (bias) + (e), (bias) + (f),        \
+            (bias) + (g), (bias) + (h), (bias) + (i), (bias) + (j), (bias) + (k), (bias) + (l),    \
+            (bias) + (m), (bias) + (n), (bias) + (o), (bias) + (p)                                 \
+    }
 const uint8_t quant_tables[TABLES][16] = {
-    /* Half the values of OCP's E2M1: sign, 2 bits of exponent, 1 of mantissa. */
-    [TABLE_E2M1] = {E2M1(0), E2M1(1), E2M1(2), E2M1(3), E2M1(4), E2M1(6), E2M1(8), E2M1(12),
-                    E2M1(0), E2M1(-1), E2M1(-2), E2M1(-3), E2M1(-4), E2M1(-6), E2M1(-8), E2M1(-12)},
-    [TABLE_IQ4] = {IQ4(-127), IQ4(-104), IQ4(-83), IQ4(-65), IQ4(-49), IQ4(-35), IQ4(-22), IQ4(-10),
-                   IQ4(1), IQ4(13), IQ4(25), IQ4(38), IQ4(53), IQ4(69), IQ4(89), IQ4(113)},
+    [TABLE_E2M1] = TABLE(12, 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12),
+    [TABLE_IQ4] =
+        TABLE(128, -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113),
+    [TABLE_IQ3_XXS] =
+        TABLE(62, 4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62),
+    [TABLE_IQ3_S] = TABLE(15, 1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15),
+    [TABLE_IQ2] = TABLE(43, 8, 25, 43, 0, -8, -25, -43, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    [TABLE_IQ1] = TABLE(9, -7, 1, 9, 0, -9, -1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0),
 };
-#undef E2M1
-#undef IQ4
+#undef TABLE
 
 static bool is_float(enum dtype dtype)
 {
@@ -195,8 +204,9 @@ static void read_scales(enum dtype dtype, const uint8_t *subscales, const uint8_
                         size_t row, struct panel_block *out)
 {
     struct panel_layout layout = panel_layout(dtype);
-    float d = layout.scales == SCALE_E8M0 ? f32_from_e8m0_half(scales[row])
-                                          : load_f16(scales + 2 * row) * layout.unit;
+    float d = layout.scales == SCALE_E8M0   ? f32_from_e8m0_half(scales[row])
+              : layout.scales == SCALE_E4M3 ? 1.0f
+                                            : load_f16(scales + 2 * row) * layout.unit;
     float m = layout.has_min ? load_f16(scales + 32 + 2 * row) : 0.0f;
     for (size_t half = 0; half < 2; half++) {
         out->sub[half][row] = 1.0f;
@@ -206,6 +216,8 @@ static void read_scales(enum dtype dtype, const uint8_t *subscales, const uint8_
         uint8_t code = subscales[(2 * i + half) * PANEL_ROWS + row];
         if (layout.scales == SCALE_HALVES) {
             out->sub[half][row] = (float)(int8_t)code;
+        } else if (layout.scales == SCALE_E4M3) {
+            out->sub[half][row] = f32_from_e4m3_half(code);
         } else {
             out->sub[half][row] = (float)(code & 15);
             out->mins[half][row] = code >> 4;

@@ -14,20 +14,27 @@
  * A code is the unsigned quant itself, or an index of the type's table of 16 unsigned quants;
  * `bias` says what to subtract from the quant (0 where the type has minimums).
  *
- * Scales of the 16 rows lie together. A group is a block, or a super-block of 8 blocks; behind
- * its quants lie its sub-scales, then d and the minimum's [16] f16 where the type
- * has minimums; without minimums the d of all groups lie behind the last group, which keeps the
- * quants aligned. By enum scale_form:
- *   BLOCK     Q4_0 Q5_0 Q8_0 IQ4_NL, with m: Q4_1 Q5_1
+ * Scales of the 16 rows lie together. A group is a block, or a super-block of 8 blocks (NVFP4: 2);
+ * behind its quants lie its sub-scales, then d and the minimum's [16] f16 where the type has
+ * minimums; without minimums the d of all groups lie behind the last group, which keeps the quants
+ * aligned. By enum scale_form:
+ *   BLOCK     Q4_0 Q5_0 Q8_0 IQ4_NL, with m: Q4_1 Q5_1; TQ1_0 TQ2_0: one d a super-block
  *   E8M0      MXFP4: d is 2^(e - 128), stored as [16] e
  *   SIX_BITS  Q4_K Q5_K: sub-scales [12][16], byte i of the format's 12 packed bytes of all rows
  *             together: the 6-bit code stays as compact as in the file and unpacks 64 values at a
  *             time; d, dmin
- *   BLOCKS    IQ4_XS: sub-scales [8][16] i8, one a block; d
- *   HALVES    Q6_K Q3_K: sub-scales [16][16] i8, one for 16 columns; d
+ *   BLOCKS    IQ4_XS IQ3_S IQ3_XXS IQ2_XXS IQ1_S: sub-scales [8][16] i8, one a block; d
+ *   HALVES    Q6_K Q3_K IQ2_XS IQ2_S IQ1_M: sub-scales [16][16] i8, one for 16 columns; d
  *   HALF_MINS Q2_K: sub-scales [16][16] u8 for 16 columns, scale in the low nibble, minimum in the
  *             high; d, dmin
+ *   E4M3      NVFP4: sub-scales [4][16] unsigned e4m3 for 16 columns, not a number being 0; no d
  * `unit` is a power of two that the format puts on d.
+ *
+ * Types whose files hold numbers of vectors in a codebook (IQ1, IQ2, IQ3) or base-3 digits (TQ1_0)
+ * are written out: 256 to 2,048 entries cannot be looked up at the speed of a product. All their
+ * values are among 8 or 16 integers, so that 3 or 4 bits a weight hold them exactly. With their
+ * scales IQ3 takes 4.3 bits a weight (3.1 and 3.4 in the file), IQ2 and IQ1 3.3 or 3.6 (1.6 to
+ * 2.6), TQ1_0 2.1 (1.7).
  *
  * Float weights: [column][16 rows]. Panels are padded to 64 bytes. */
 #ifndef WICARA_KERNELS_PANEL_LAYOUT_H
@@ -47,10 +54,20 @@ enum scale_form {
     SCALE_BLOCKS,
     SCALE_HALVES,
     SCALE_HALF_MINS,
+    SCALE_E4M3,
 };
 
 /* Tables of quants by code, bias added; those of 3 bits have 8 entries. */
-enum quant_table { TABLE_NONE, TABLE_E2M1, TABLE_IQ4, TABLES };
+enum quant_table {
+    TABLE_NONE,
+    TABLE_E2M1,
+    TABLE_IQ4,
+    TABLE_IQ3_XXS,
+    TABLE_IQ3_S,
+    TABLE_IQ2,
+    TABLE_IQ1,
+    TABLES
+};
 extern const uint8_t quant_tables[TABLES][16];
 
 struct panel_layout {
@@ -98,13 +115,31 @@ static inline __attribute__((always_inline)) struct panel_layout panel_layout(en
         LAYOUT(4, TABLE_IQ4, 128, 241, SCALE_BLOCKS, false, 8, 1.0f);
     case DTYPE_MXFP4:
         LAYOUT(4, TABLE_E2M1, 12, 24, SCALE_E8M0, false, 1, 1.0f);
+    case DTYPE_NVFP4:
+        LAYOUT(4, TABLE_E2M1, 12, 24, SCALE_E4M3, false, 2, 1.0f);
+    case DTYPE_IQ3_XXS:
+        LAYOUT(4, TABLE_IQ3_XXS, 62, 124, SCALE_BLOCKS, false, 8, 0.25f);
+    case DTYPE_IQ3_S:
+        LAYOUT(4, TABLE_IQ3_S, 15, 30, SCALE_BLOCKS, false, 8, 1.0f);
+    case DTYPE_IQ2_XXS:
+        LAYOUT(3, TABLE_IQ2, 43, 86, SCALE_BLOCKS, false, 8, 0.125f);
+    case DTYPE_IQ2_XS:
+    case DTYPE_IQ2_S:
+        LAYOUT(3, TABLE_IQ2, 43, 86, SCALE_HALVES, false, 8, 0.125f);
+    case DTYPE_IQ1_S:
+        LAYOUT(3, TABLE_IQ1, 9, 18, SCALE_BLOCKS, false, 8, 0.125f);
+    case DTYPE_IQ1_M:
+        LAYOUT(3, TABLE_IQ1, 9, 18, SCALE_HALVES, false, 8, 0.125f);
+    case DTYPE_TQ1_0:
+    case DTYPE_TQ2_0:
+        LAYOUT(2, TABLE_NONE, 1, 3, SCALE_BLOCK, false, 8, 1.0f);
     default:
         LAYOUT(0);
     }
 #undef LAYOUT
 }
 
-/* Product types whose codes and scales are laid out alike share kernels. */
+/* Quantised types that have kernels; and those that use the kernels of a type laid out alike. */
 #define GEMM_Q8_TYPES(X)                                                                           \
     X(q4_0, Q4_0)                                                                                  \
     X(q4_1, Q4_1)                                                                                  \
@@ -118,11 +153,22 @@ static inline __attribute__((always_inline)) struct panel_layout panel_layout(en
     X(q6_k, Q6_K)                                                                                  \
     X(iq4_nl, IQ4_NL)                                                                              \
     X(iq4_xs, IQ4_XS)                                                                              \
-    X(mxfp4, MXFP4)
+    X(mxfp4, MXFP4)                                                                                \
+    X(nvfp4, NVFP4)                                                                                \
+    X(iq3_xxs, IQ3_XXS)                                                                            \
+    X(iq3_s, IQ3_S)                                                                                \
+    X(iq2_xxs, IQ2_XXS)                                                                            \
+    X(iq2_xs, IQ2_XS)                                                                              \
+    X(iq1_s, IQ1_S)                                                                                \
+    X(iq1_m, IQ1_M)                                                                                \
+    X(tq2_0, TQ2_0)
+#define GEMM_Q8_ALIASES(X)                                                                         \
+    X(iq2_xs, IQ2_S)                                                                               \
+    X(tq2_0, TQ1_0)
 
 static inline __attribute__((always_inline)) bool scales_are_halves(enum scale_form scales)
 {
-    return scales == SCALE_HALVES || scales == SCALE_HALF_MINS;
+    return scales == SCALE_HALVES || scales == SCALE_HALF_MINS || scales == SCALE_E4M3;
 }
 
 /* Bytes of the quants of one block. */
@@ -142,6 +188,7 @@ static inline __attribute__((always_inline)) size_t panel_subscale_bytes(enum dt
         return layout.group_blocks * PANEL_ROWS;
     case SCALE_HALVES:
     case SCALE_HALF_MINS:
+    case SCALE_E4M3:
         return layout.group_blocks * 2 * PANEL_ROWS;
     default:
         return 0;
@@ -150,6 +197,8 @@ static inline __attribute__((always_inline)) size_t panel_subscale_bytes(enum dt
 static inline __attribute__((always_inline)) size_t panel_scale_bytes(enum dtype dtype)
 {
     struct panel_layout layout = panel_layout(dtype);
+    if (layout.scales == SCALE_E4M3)
+        return 0;
     return layout.scales == SCALE_E8M0 ? PANEL_ROWS : PANEL_ROWS * 2;
 }
 static inline __attribute__((always_inline)) size_t panel_group_bytes(enum dtype dtype)
@@ -190,7 +239,7 @@ static inline __attribute__((always_inline)) size_t panel_scales(enum dtype dtyp
 /* One block of 32 columns taken apart, portable code: what scalar products and unpack_row read.
  *   q    [32][16]  signed quants, bias subtracted
  *   d    [16]      of the block; BLOCKS, SIX_BITS: times the sub-scale, exact
- *   sub  [2][16]   HALVES, HALF_MINS: scales of the two halves; 1 for all others
+ *   sub  [2][16]   HALVES, HALF_MINS, E4M3: scales of the two halves; 1 for all others
  *   m    [16]      minimum; SIX_BITS: -(dmin * mn), exact; HALF_MINS: -dmin; 0 without minimums
  *   mins [2][16]   HALF_MINS: what m is multiplied with in the two halves; 1 for all others */
 struct panel_block {

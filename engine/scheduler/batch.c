@@ -11,6 +11,10 @@
  * short prompts overtake long ones without starving them. Chunks have any size: answers do not
  * depend on it (DESIGN, "Numbers").
  *
+ * Guessed tokens come last and displace nobody: they get rows while there are blocks and
+ * draft_rows_max lasts. Whether a guess pays depends on what a row adds to a step: a line fitted to
+ * the measured times of steps without prefill tells.
+ *
  * Blocks. When a row needs a block and none is left, a paused job gives way, else the youngest
  * running one that is younger than the one in need: released, and recomputed later. While a job
  * waits because it does not fit, a paused one gives way in each step: readers that do not read hold
@@ -184,7 +188,9 @@ static void end_step(struct batch *batch, bool is_stored)
         for (int32_t c = 0; c < job->n_choices; c++) {
             struct batch_choice *choice = &job->choices[c];
             if (is_stored)
-                choice->n_stored += choice->n_rows;
+                choice->n_stored += choice->n_rows - choice->n_drafts;
+            else
+                choice->n_drafts = 0;
             choice->n_rows = 0;
             if (is_stored && job->forking && !choice->ended)
                 choice->n_stored = job->n_prompt;
@@ -196,9 +202,45 @@ static void end_step(struct batch *batch, bool is_stored)
 
 /* Rows of a step that is large enough for the weights' share to be small. */
 enum { ROWS_FOR_COST = 48 };
+/* Before anything is measured, reading the weights counts like so many rows' arithmetic. */
+static const double ROWS_A_FIXED_PART = 5;
+/* What a guess costs beside its row: drawing, roll-back, the error of the estimate. */
+static const double DRAFT_MARGIN = 1.15;
+
+/* Halves what is older than about 90 steps; late steps (the machine did something else) count as
+ * three times the mean. */
+static void measure_decode(struct batch_cost *cost, double rows, double us)
+{
+    const double keep = 1 - 1.0 / 128;
+    double us_max = cost->n > 0 ? 3 * cost->us / cost->n : us;
+    us = us < us_max ? us : us_max;
+    cost->n = cost->n * keep + 1;
+    cost->rows = cost->rows * keep + rows;
+    cost->us = cost->us * keep + us;
+    cost->rows_rows = cost->rows_rows * keep + rows * rows;
+    cost->rows_us = cost->rows_us * keep + rows * us;
+}
+
+double batch_draft_chance(const struct batch *batch, int32_t n_decode_rows)
+{
+    const struct batch_cost *cost = &batch->decode_cost;
+    double rows = cost->n > 0 ? cost->rows / cost->n : 1, us = cost->n > 0 ? cost->us / cost->n : 1;
+    double row_us = us / (rows + ROWS_A_FIXED_PART), fixed_us = us - row_us * rows;
+    double spread = cost->n > 0 ? cost->rows_rows / cost->n - rows * rows : 0;
+    if (cost->n > 8 && spread > 0.25) {
+        double slope = (cost->rows_us / cost->n - rows * us) / spread;
+        double least = row_us / 8, most = us / rows;  // whatever the noise says
+        row_us = slope < least ? least : slope > most ? most : slope;
+        fixed_us = us - row_us * rows;
+    }
+    double step_us = fixed_us + row_us * n_decode_rows;
+    return DRAFT_MARGIN * row_us * n_decode_rows / step_us;
+}
 
 static void measure(struct batch *batch, const struct batch_event *event)
 {
+    if (!batch->step_has_prefill && event->us > 0)
+        measure_decode(&batch->decode_cost, (double)event->n_tokens, (double)event->us);
     if (event->n_tokens < ROWS_FOR_COST || event->us <= 0)
         return;
     int64_t row_ns = event->us * 1000 / event->n_tokens;
@@ -221,6 +263,10 @@ void batch_apply(struct batch *batch, const struct batch_event *event)
     case BATCH_RESUME:
         job->paused = event->type == BATCH_PAUSE;
         break;
+    case BATCH_DRAFTED:
+        assert(!batch->in_step && batch_is_decoding(batch, event->job, event->choice));
+        choice->n_drafts = event->n_tokens;
+        break;
     case BATCH_STEP_DONE:
         measure(batch, event);
         end_step(batch, true);
@@ -230,7 +276,10 @@ void batch_apply(struct batch *batch, const struct batch_event *event)
         break;
     case BATCH_SAMPLED:
         assert(!choice->ended && choice->n_stored == choice->n_tokens);
+        assert(event->n_tokens <= choice->n_drafts);
         choice->n_tokens++;
+        choice->n_stored += event->n_tokens;
+        choice->n_drafts = event->n_tokens > 0 ? choice->n_drafts - 1 : 0;
         break;
     case BATCH_ENDED:
         assert(job->phase == BATCH_RUNNING && !choice->ended);
@@ -337,7 +386,7 @@ static void preempt(struct batch *batch, struct batch_plan *plan, int32_t victim
     job->preemptions++;
     batch->n_preemptions++;
     for (int32_t c = 0; c < job->n_choices; c++)
-        job->choices[c].n_stored = job->choices[c].n_rows = 0;
+        job->choices[c].n_stored = job->choices[c].n_rows = job->choices[c].n_drafts = 0;
     plan->preempted[plan->n_preempted++] = victim;
 }
 
@@ -375,26 +424,35 @@ static void make_way(struct batch *batch, struct batch_plan *plan)
         preempt(batch, plan, idlest);
 }
 
-/* Gives the choice as many of n_rows rows as there are blocks for, making room for at least one. */
-static int32_t take_rows(struct batch *batch, struct batch_plan *plan, int32_t slot, int32_t c,
-                         int32_t n_rows)
+/* Gives the choice as many of n_rows more rows as there are blocks for. */
+static int32_t fit_rows(struct batch *batch, int32_t slot, int32_t c, int32_t n_rows)
 {
     struct batch_job *job = &batch->jobs[slot];
     struct batch_choice *choice = &job->choices[c];
     bool unforked = n_live(job) > 1 && !job->forked;
     int32_t given = choice->n_rows;
+    int32_t others = batch_blocks_used(batch) - held_blocks(batch, job);
+    for (int32_t rows = n_rows; rows >= 1;) {
+        choice->n_rows = given + rows;
+        job->forking = unforked && choice->n_stored + choice->n_rows == job->n_prompt;
+        int32_t excess = others + held_blocks(batch, job) - batch->limits.n_blocks;
+        if (excess <= 0)
+            return rows;
+        rows -= (excess - 1) * batch->limits.block_tokens + 1;
+    }
+    choice->n_rows = given;
+    job->forking = false;
+    return 0;
+}
+
+/* The same, making room for at least one. */
+static int32_t take_rows(struct batch *batch, struct batch_plan *plan, int32_t slot, int32_t c,
+                         int32_t n_rows)
+{
     for (;;) {
-        int32_t others = batch_blocks_used(batch) - held_blocks(batch, job);
-        for (int32_t rows = n_rows; rows >= 1;) {
-            choice->n_rows = given + rows;
-            job->forking = unforked && choice->n_stored + choice->n_rows == job->n_prompt;
-            int32_t excess = others + held_blocks(batch, job) - batch->limits.n_blocks;
-            if (excess <= 0)
-                return rows;
-            rows -= (excess - 1) * batch->limits.block_tokens + 1;
-        }
-        choice->n_rows = given;
-        job->forking = false;
+        int32_t rows = fit_rows(batch, slot, c, n_rows);
+        if (rows > 0)
+            return rows;
         int32_t victim = find_victim(batch, slot);
         if (victim < 0)
             return 0;
@@ -421,6 +479,11 @@ static bool in_decode(const struct batch_job *job, int32_t c)
 {
     return job->choices[c].n_tokens > job->n_prompt && job->choices[c].n_rows == 0 &&
            job->choices[c].n_stored == job->choices[c].n_tokens - 1 && pending(job, c) == 1;
+}
+
+bool batch_is_decoding(const struct batch *batch, int32_t job, int32_t choice)
+{
+    return in_decode(&batch->jobs[job], choice);
 }
 
 struct part {
@@ -488,6 +551,25 @@ static void plan_prefill(struct batch *batch, struct batch_plan *plan, const int
     }
 }
 
+/* Guessed tokens run behind their choice's known one, which has its row by now. */
+static void plan_drafts(struct batch *batch, struct batch_plan *plan, const int32_t *order,
+                        int32_t n_order)
+{
+    int32_t budget = batch->limits.draft_rows_max;
+    for (int32_t i = 0; i < n_order; i++) {
+        struct batch_job *job = &batch->jobs[order[i]];
+        for (int32_t c = 0; c < job->n_choices; c++) {
+            struct batch_choice *choice = &job->choices[c];
+            int32_t n = min32(choice->n_drafts, budget);
+            choice->n_drafts = 0;
+            if (n > 0 && choice->n_rows == 1 && choice->n_stored + 1 == choice->n_tokens)
+                choice->n_drafts = fit_rows(batch, order[i], c, n);
+            budget -= choice->n_drafts;
+            plan->n_draft_rows += choice->n_drafts;
+        }
+    }
+}
+
 static void list_items(struct batch *batch, struct batch_plan *plan, const int32_t *order,
                        int32_t n_order)
 {
@@ -498,18 +580,19 @@ static void list_items(struct batch *batch, struct batch_plan *plan, const int32
             struct batch_choice *choice = &job->choices[c];
             if (job->phase != BATCH_RUNNING || choice->n_rows == 0)
                 continue;
-            bool samples = choice->n_stored + choice->n_rows == choice->n_tokens;
+            int32_t n_known = choice->n_rows - choice->n_drafts;
+            bool samples = choice->n_stored + n_known == choice->n_tokens;
             plan->items[plan->n_items++] = (struct batch_item){
                 .job = order[i],
                 .choice = c,
                 .first = choice->n_stored,
                 .n_rows = choice->n_rows,
+                .n_drafts = choice->n_drafts,
                 .samples = samples,
                 .forks = job->forking,
             };
             plan->n_rows += choice->n_rows;
-            plan->n_decode_rows +=
-                samples && choice->n_rows == 1 && choice->n_tokens > job->n_prompt;
+            plan->n_decode_rows += samples && n_known == 1 && choice->n_tokens > job->n_prompt;
             batch->tenants[job->tenant].served += (uint64_t)choice->n_rows;
         }
     }
@@ -518,14 +601,16 @@ static void list_items(struct batch *batch, struct batch_plan *plan, const int32
 void batch_plan(struct batch *batch, struct batch_plan *out)
 {
     assert(!batch->in_step);
-    out->n_preempted = out->n_items = out->n_rows = out->n_decode_rows = 0;
+    out->n_preempted = out->n_items = out->n_rows = out->n_decode_rows = out->n_draft_rows = 0;
     make_way(batch, out);
     int32_t order[BATCH_SEQUENCES_MAX];
     int32_t n_order = running_by_age(batch, order);
     plan_decode(batch, out, order, n_order);
     plan_prefill(batch, out, order, n_order);
+    plan_drafts(batch, out, order, n_order);
     list_items(batch, out, order, n_order);
     batch->in_step = out->n_items > 0;
+    batch->step_has_prefill = out->n_rows > out->n_decode_rows + out->n_draft_rows;
     assert(batch_is_sane(batch));
 }
 
@@ -541,9 +626,9 @@ static bool job_is_sane(const struct batch *batch, const struct batch_job *job)
         const struct batch_choice *choice = &job->choices[c];
         if (choice->ended)
             continue;
-        if (choice->n_tokens < job->n_prompt || choice->n_rows < 0)
+        if (choice->n_tokens < job->n_prompt || choice->n_rows < 0 || choice->n_drafts < 0)
             return false;
-        if (choice->n_stored + choice->n_rows > choice->n_tokens)
+        if (choice->n_stored + choice->n_rows > choice->n_tokens + choice->n_drafts)
             return false;
         if (job->phase == BATCH_WAITING && (choice->n_stored > 0 || choice->n_rows > 0))
             return false;

@@ -7,7 +7,9 @@
  * A job is 1..BATCH_CHOICES_MAX sequences over one prompt. The first live one (the leader) computes
  * the prompt; then the others are forked from it, sharing its whole blocks. A sequence has n_tokens
  * known tokens of which n_stored are in the KV cache; n_tokens - n_stored is 1 in decode and more
- * in prefill, also when a preempted job recomputes what it had generated.
+ * in prefill, also when a preempted job recomputes what it had generated. In decode, tokens that
+ * the caller guesses (speculate.h) may run behind the known one: what the step stores of them
+ * counts only once they are sampled.
  *
  * Blocks are accounted as if only the choices of one job shared any: what the prefix cache shares
  * on top makes the pool emptier than the account, never fuller, so a planned step always fits. */
@@ -31,6 +33,7 @@ struct batch_limits {
     int32_t prefill_rows_max;  // rows of one step beside those in decode, >= 1
     int32_t headroom_blocks;   // kept free for each running sequence when another is admitted
     int32_t shared_step_us;    // aim for steps that hold decode rows too; 0 = no aim
+    int32_t draft_rows_max;    // rows of guessed tokens in one step, beside all others; 0 = none
 };
 
 enum batch_phase { BATCH_FREE, BATCH_WAITING, BATCH_RUNNING };
@@ -39,6 +42,7 @@ struct batch_choice {
     int32_t n_tokens;  // prompt and generated
     int32_t n_stored;  // of them in the KV cache
     int32_t n_rows;    // in the step under way
+    int32_t n_drafts;  // guessed tokens: on offer, then of n_rows, then yet to be confirmed
     bool ended;
 };
 
@@ -62,6 +66,11 @@ struct batch_tenant {
     uint32_t n_jobs;  // 0 = the entry is free
 };
 
+/* Time of steps without prefill as a line over their rows: sums of least squares that fade. */
+struct batch_cost {
+    double n, rows, us, rows_rows, rows_us;
+};
+
 struct batch {
     struct batch_limits limits;
     struct batch_job jobs[BATCH_JOBS_MAX];  // indexed by the caller's slot
@@ -69,7 +78,9 @@ struct batch {
     int32_t n_slots;  // slots [n_slots, MAX) were never used
     uint64_t n_arrivals, n_admissions, n_preemptions;
     int64_t row_ns;  // what a row of a large step costs, a moving average
+    struct batch_cost decode_cost;
     bool in_step;
+    bool step_has_prefill;
 };
 
 enum batch_event_type {
@@ -77,9 +88,10 @@ enum batch_event_type {
     BATCH_MATCHED,    // job, n_tokens = found in the prefix cache; only right after admission
     BATCH_PAUSE,      // job
     BATCH_RESUME,     // job
-    BATCH_STEP_DONE,  // us: the planned rows are stored, forks are made
+    BATCH_DRAFTED,    // job, choice in decode, n_tokens: so many are guessed; for the next plan
+    BATCH_STEP_DONE,  // us: the planned rows of known tokens are stored, forks are made
     BATCH_STEP_LOST,  // nothing of the step is stored
-    BATCH_SAMPLED,    // job, choice: one more token
+    BATCH_SAMPLED,    // job, choice: one more token. n_tokens 1: it was guessed, and is stored
     BATCH_ENDED,      // job, choice: that choice is complete; with the last one the slot is free
     BATCH_CANCEL,     // job: all of it is gone, the slot is free
 };
@@ -99,8 +111,10 @@ struct batch_item {
     int32_t choice;
     int32_t first;  // position of the first row
     int32_t n_rows;
-    bool samples;  // the last row gives logits. With `forks`: for all live choices
-    bool forks;    // after the step, the other live choices are forked at n_prompt tokens
+    int32_t n_drafts;  // of the rows, the last ones, are of guessed tokens
+    bool samples;      // the last known token's row, and those of guessed ones, give logits. With
+                       // `forks`: for all live choices
+    bool forks;        // after the step, the other live choices are forked at n_prompt tokens
 };
 
 struct batch_plan {
@@ -109,7 +123,8 @@ struct batch_plan {
     int32_t n_items;
     struct batch_item items[BATCH_SEQUENCES_MAX];
     int32_t n_rows;
-    int32_t n_decode_rows;  // items of one row that sample, not the first time
+    int32_t n_decode_rows;  // items of one known token that sample, not the first time
+    int32_t n_draft_rows;
 };
 
 void batch_init(struct batch *batch, const struct batch_limits *limits);
@@ -123,6 +138,12 @@ void batch_apply(struct batch *batch, const struct batch_event *event);
 /* Admits what fits: jobs become RUNNING and are listed. The caller may then report what the prefix
  * cache already holds (BATCH_MATCHED), and plans. Returns their number, at most sequences_max. */
 int32_t batch_admit(struct batch *batch, int32_t admitted[BATCH_SEQUENCES_MAX]);
+
+/* True when the choice will run its one pending token in the next step. */
+bool batch_is_decoding(const struct batch *batch, int32_t job, int32_t choice);
+/* The chance of being right from which a guessed token's row makes a step of n_decode_rows choices
+ * in decode yield more tokens a second; above 1 = never. */
+double batch_draft_chance(const struct batch *batch, int32_t n_decode_rows);
 
 /* Plans a step. With items in the plan, the next event must be STEP_DONE or STEP_LOST. */
 void batch_plan(struct batch *batch, struct batch_plan *out);

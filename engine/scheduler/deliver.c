@@ -2,8 +2,9 @@
  * in which a job ends.
  *
  * A choice ends by an end-of-generation token (which is counted but has no text), by a stop string
- * or by its length; the first two win over the third. A job ends with DONE after its last choice,
- * with FAILED on an error, and silently when it was cancelled: its queue is closed by then. */
+ * or token, by the one tool call that was asked for, or by its length; the others win over the
+ * last. A job ends with DONE after its last choice, with FAILED on an error, and silently when it
+ * was cancelled: its queue is closed by then. */
 #include <assert.h>
 
 #include "engine/base/clock.h"
@@ -16,10 +17,12 @@ void scheduler_release_choice(struct job_choice *choice)
 {
     sequence_free(choice->sequence);
     sampler_free(choice->sampler);
+    speculator_free(choice->speculator);
     output_release(&choice->output);
     mem_free(choice->tokens);
     choice->sequence = NULL;
     choice->sampler = NULL;
+    choice->speculator = NULL;
     choice->tokens = NULL;
 }
 
@@ -68,6 +71,7 @@ static void send_done(struct scheduler *s, struct job *job, int64_t now_ns)
         .prompt_tokens = job->prompt.n_ids,
         .cached_tokens = job->cached_tokens,
         .completion_tokens = job->completion_tokens,
+        .reasoning_tokens = job->reasoning_tokens,
         .queue_s = seconds(job->submitted_ns, job->admitted_ns),
         .prefill_s = seconds(job->admitted_ns, job->first_token_ns),
         .decode_s = seconds(job->first_token_ns, now_ns),
@@ -113,22 +117,44 @@ static void fill_token(struct scheduler *s, const struct sample *sample, size_t 
     }
 }
 
-static enum status send_part(struct scheduler *s, struct job *job, uint32_t c, struct error *err)
+static enum job_event_type event_type(enum reply_part_type type)
+{
+    static const enum job_event_type types[] = {
+        [REPLY_CONTENT] = EVENT_TEXT,
+        [REPLY_REASONING] = EVENT_REASONING,
+        [REPLY_CALL] = EVENT_TOOL_CALL,
+        [REPLY_ARGUMENTS] = EVENT_TOOL_ARGUMENTS,
+    };
+    return types[type];
+}
+
+/* All parts that are ready; the tokens go with the last. */
+static enum status send_parts(struct scheduler *s, struct job *job, uint32_t c, struct error *err)
 {
     struct output *output = &job->choices[c].output;
     if (!room_for_event(s, output->n_ready))
         return error_set(err, ERR_MEMORY, "no memory for the answer's tokens");
     for (size_t i = 0; i < output->n_ready; i++)
         fill_token(s, &output->tokens[i].sample, i);
-    struct job_event event = {
-        .type = EVENT_TEXT,
-        .choice = c,
-        .text = output->part.bytes,
-        .n_bytes = output->part.n_bytes,
-        .tokens = s->event_tokens,
-        .n_tokens = output->n_ready,
-    };
-    enum status status = event_queue_push(&job->events, &event, err);
+    const struct reply_part none = {.type = REPLY_CONTENT};
+    const struct reply_part *parts = output->n_parts > 0 ? output->parts : &none;
+    size_t n_parts = output->n_parts > 0 ? output->n_parts : 1;
+    const char *text = output->part.bytes;
+    enum status status = OK;
+    for (size_t i = 0; i < n_parts && status == OK; i++) {
+        struct job_event event = {
+            .type = event_type(parts[i].type),
+            .choice = c,
+            .call = parts[i].call,
+            .text = text,
+            .n_bytes = parts[i].n_bytes,
+            .id_bytes = parts[i].id_bytes,
+            .tokens = s->event_tokens,
+            .n_tokens = i + 1 == n_parts ? output->n_ready : 0,
+        };
+        status = event_queue_push(&job->events, &event, err);
+        text += parts[i].n_bytes;
+    }
     output_sent(output);
     return status;
 }
@@ -160,18 +186,18 @@ static bool is_stop_token(const struct job_request *request, int32_t token)
     return false;
 }
 
-/* Adds the token to the choice and tells whether it ends with it. */
-static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_last,
+/* Adds the i-th drawn token to the choice and tells whether it ends with it. */
+static enum status take_token(struct scheduler *s, struct draw *draw, size_t i, bool *is_last,
                               enum finish_reason *reason, struct error *err)
 {
     struct job *job = draw->job;
     struct job_choice *choice = &job->choices[draw->choice];
-    int32_t token = draw->sample.token;
+    int32_t token = draw->samples[i].token;
     choice->tokens[choice->n_tokens++] = token;
     scheduler_apply(s, (struct batch_event){.type = BATCH_SAMPLED,
                                             .job = draw->slot,
-                                            .choice = (int32_t)draw->choice});
-    sampler_accept(choice->sampler, token);
+                                            .choice = (int32_t)draw->choice,
+                                            .n_tokens = i + 1 < draw->n_samples});
     count_token(s, job, choice);
     const struct job_request *request = &job->request;
     bool is_stop = is_stop_token(request, token), is_stopped = true;
@@ -183,14 +209,21 @@ static enum status take_token(struct scheduler *s, struct draw *draw, bool *is_l
     if (is_stop ? request->include_stop : !is_end) {
         bool may_stop = choice->n_tokens - job->prompt.n_ids > request->min_tokens;
         bool has_match;
-        enum status status = output_push(&choice->output, &draw->sample, may_stop, &has_match, err);
+        enum status status =
+            output_push(&choice->output, &draw->samples[i], may_stop, &has_match, err);
         if (status != OK)
             return status;
         is_stopped = is_stop || has_match;
     }
-    *reason = is_stopped ? FINISH_STOP : FINISH_LENGTH;
     *is_last = is_stopped || choice->n_tokens == job->prompt.n_ids + job->max_tokens;
-    return *is_last ? output_finish(&choice->output, err) : OK;
+    if (!*is_last)
+        return OK;
+    enum status status = output_finish(&choice->output, !is_stopped, err);
+    bool is_matched = choice->output.matcher.match != NULL;  // perhaps only in what was held back
+    bool calls = choice->output.n_calls > 0 && !is_matched;
+    *reason = !is_stopped && !is_matched ? FINISH_LENGTH : calls ? FINISH_TOOL_CALLS : FINISH_STOP;
+    job->reasoning_tokens += choice->output.n_reasoning;
+    return status;
 }
 
 static enum status finish_choice(struct scheduler *s, struct draw *draw, enum finish_reason reason,
@@ -210,7 +243,7 @@ static enum status finish_choice(struct scheduler *s, struct draw *draw, enum fi
     if (status != OK)
         return status;
     struct metrics *metrics = s->parts.metrics;
-    metrics_count(reason == FINISH_STOP ? &metrics->finished_stop : &metrics->finished_length, 1);
+    metrics_count(reason == FINISH_LENGTH ? &metrics->finished_length : &metrics->finished_stop, 1);
     histogram_add(&metrics->generation_length, (double)(choice->n_tokens - job->prompt.n_ids));
     choice->ended = true;
     scheduler_release_choice(choice);
@@ -234,25 +267,48 @@ static void pause_if_full(struct scheduler *s, int32_t slot)
     scheduler_apply(s, (struct batch_event){.type = BATCH_PAUSE, .job = slot});
 }
 
+static void learn(struct scheduler *s, const struct draw *draw)
+{
+    size_t n_right = draw->n_samples > 0 ? draw->n_samples - 1 : 0;
+    metrics_count(&s->parts.metrics->draft_tokens, draw->n_drafts);
+    metrics_count(&s->parts.metrics->draft_tokens_accepted, n_right);
+    speculator_learn(draw->job->choices[draw->choice].speculator, draw->n_drafts, n_right);
+}
+
+/* Of the guessed tokens' K and V, what belongs to tokens that were drawn stays. */
+static void keep_drafts(const struct draw *draw)
+{
+    const struct job_choice *choice = &draw->job->choices[draw->choice];
+    sequence_commit(choice->sequence, choice->tokens, choice->n_tokens - 1);
+    sequence_truncate(choice->sequence, choice->n_tokens - 1);
+}
+
 static enum status deliver(struct scheduler *s, struct draw *draw, struct error *err)
 {
-    if (draw->status != OK) {
+    struct job_choice *choice = &draw->job->choices[draw->choice];
+    const struct output *output = &choice->output;
+    enum finish_reason reason = FINISH_LENGTH;
+    enum status status = OK;
+    bool is_last = false;
+    if (draw->n_drafts > 0)
+        learn(s, draw);
+    for (size_t i = 0; i < draw->n_samples && !is_last && status == OK; i++)
+        status = take_token(s, draw, i, &is_last, &reason, err);
+    if (status == OK && !is_last && draw->status != OK) {
         *err = draw->err;
-        return draw->status;
+        status = draw->status;
     }
-    bool is_last;
-    enum finish_reason reason;
-    enum status status = take_token(s, draw, &is_last, &reason, err);
     if (status != OK)
         return status;
-    const struct output *output = &draw->job->choices[draw->choice].output;
     // Tokens without text of their own wait for the next text, the last ones go as they are.
-    if (output->part.n_bytes > 0 || (is_last && output->n_ready > 0))
-        status = send_part(s, draw->job, draw->choice, err);
+    if (output->n_parts > 0 || (is_last && output->n_ready > 0))
+        status = send_parts(s, draw->job, draw->choice, err);
     if (status != OK)
         return status;
     if (is_last)
         return finish_choice(s, draw, reason, err);
+    if (draw->n_drafts > 0)
+        keep_drafts(draw);
     pause_if_full(s, draw->slot);
     return OK;
 }

@@ -163,13 +163,20 @@ static void append(struct event_queue *queue, struct event_node *node)
     queue->n_bytes += node->bytes;
 }
 
-/* The order of events of different choices means nothing, so any untaken text will do. */
-static struct event_node *find_text(const struct event_queue *queue, uint32_t choice)
+/* The order of events of different choices means nothing, so the text may join the last event of
+ * its own choice, if that is of its kind. */
+static struct event_node *find_same(const struct event_queue *queue, const struct job_event *event)
 {
+    struct event_node *last = NULL;
+    if (event->type != EVENT_TEXT && event->type != EVENT_REASONING &&
+        event->type != EVENT_TOOL_ARGUMENTS)
+        return NULL;
     for (struct event_node *node = queue->head; node != NULL; node = node->next)
-        if (node->event.type == EVENT_TEXT && node->event.choice == choice)
-            return node;
-    return NULL;
+        if (node->event.choice == event->choice)
+            last = node;
+    return last != NULL && last->event.type == event->type && last->event.call == event->call
+               ? last
+               : NULL;
 }
 
 enum status event_queue_push(struct event_queue *queue, const struct job_event *event,
@@ -180,10 +187,8 @@ enum status event_queue_push(struct event_queue *queue, const struct job_event *
         pthread_mutex_unlock(&queue->mu);
         return OK;
     }
-    struct event_node *node = NULL;
     bool done = true, was_empty = queue->head == NULL;
-    if (event->type == EVENT_TEXT)
-        node = find_text(queue, event->choice);
+    struct event_node *node = find_same(queue, event);
     if (node != NULL) {
         done = node_append(node, event);
         queue->n_bytes -= node->bytes;

@@ -1,8 +1,8 @@
 /* The events of one job, from the thread that makes them to the consumer that takes them.
  *
  * Bounded by consent: the producer asks event_queue_is_full() and pauses the job; what one more
- * step adds on top is bounded too. Untaken text of a choice is joined to one event, so a slow
- * reader gets fewer, larger events. The last event never fails for want of memory. */
+ * step adds on top is bounded too. Untaken deltas of one kind of a choice are joined to one event,
+ * so a slow reader gets fewer, larger events. The last event never fails for want of memory. */
 #ifndef WICARA_SCHEDULER_EVENT_QUEUE_H
 #define WICARA_SCHEDULER_EVENT_QUEUE_H
 

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "engine/scheduler/event_queue.h"
 #include "engine/scheduler/output.h"
+#include "engine/scheduler/speculate.h"
 #include "engine/scheduler/wakeup.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -25,6 +26,8 @@ struct job_choice {
     struct output output;
     int32_t *tokens;  // [n_prompt + max_tokens] prompt, then what was generated
     size_t n_tokens;
+    struct speculator *speculator;         // NULL = no guessing
+    int32_t drafts[SPECULATE_TOKENS_MAX];  // guessed for the next step
     bool ended;
     bool has_stop_token;  // stop_token ended it
     int32_t stop_token;
@@ -46,6 +49,10 @@ struct job {
     size_t max_tokens;                // resolved by the text pool
     struct sampling_params sampling;  // likewise; `history` is set for each choice
     uint64_t seed;
+    /* CHAT: how the reply is read; filled by the text pool, no format name = as plain text. */
+    struct reply_format reply_format;
+    struct reply_tools *reply_tools;
+    bool is_thinking;  // the prompt ends inside a thought
 
     struct job_choice choices[ENGINE_CHOICES_MAX];
     size_t n_live;  // choices that have not ended
@@ -53,7 +60,7 @@ struct job {
     int64_t paused_ns;  // since when
     bool is_waiting;    // counted in metrics.jobs_waiting
     size_t cached_tokens;
-    size_t completion_tokens;
+    size_t completion_tokens, reasoning_tokens;
     int64_t submitted_ns, admitted_ns, first_token_ns;
 };
 

@@ -18,6 +18,8 @@
     X(decode_rows)                                                                                 \
     X(prefill_rows)                                                                                \
     X(decode_steps)                                                                                \
+    X(draft_tokens)                                                                                \
+    X(draft_tokens_accepted)                                                                       \
     X(forward_us)                                                                                  \
     X(sampling_us)                                                                                 \
     X(delivery_us)                                                                                 \

@@ -37,6 +37,22 @@ static enum status render(const struct prepare *prepare, const struct job *job,
     return chat_prompt_render(prepare->chat_prompt, &input, out, err);
 }
 
+/* How this reply is to be read, which the prompt decides in part. */
+static enum status prepare_reply(const struct prepare *prepare, struct job *job,
+                                 const struct buf *prompt, struct error *err)
+{
+    job->reply_format = prepare->reply_format;
+    if (job->reply_format.name == NULL)
+        return OK;
+    const char *text = prompt->bytes != NULL ? prompt->bytes : "";
+    if (!job->reply_format.thinks && strstr(text, "<|begin_of_thought|>") != NULL)
+        reply_format_add_thought_tags(&job->reply_format);
+    job->is_thinking = reply_prompt_is_thinking(&job->reply_format, text, prompt->n_bytes);
+    return job->request.tools_json != NULL
+               ? reply_tools_create(&job->reply_tools, job->request.tools_json, err)
+               : OK;
+}
+
 static enum status tokenize_messages(const struct prepare *prepare, struct job *job,
                                      struct error *err)
 {
@@ -51,6 +67,8 @@ static enum status tokenize_messages(const struct prepare *prepare, struct job *
         .n_untrusted = rendered.n_untrusted,
     };
     status = job_is_cancelled(job) ? ERR_CANCELLED : encode(prepare, &text, false, job, err);
+    if (status == OK)
+        status = prepare_reply(prepare, job, &rendered.text, err);
     chat_prompt_output_release(&rendered);
     return status;
 }

@@ -6,14 +6,16 @@
 #include "engine/scheduler/batch.h"
 #include "engine/scheduler/job.h"
 #include "engine/template/chat_prompt.h"
+#include "engine/template/reply.h"
 
 /* Immutable facts about the model; used by several threads at once. */
 struct prepare {
     const struct tokenizer *tokenizer;
     const struct chat_prompt *chat_prompt;  // NULL: there is none, template_error says why
     struct error template_error;
-    size_t n_vocab;   // logits of the model
-    size_t ctx_size;  // tokens of one sequence
+    struct reply_format reply_format;  // of the template, resolved; no name = replies are plain
+    size_t n_vocab;                    // logits of the model
+    size_t ctx_size;                   // tokens of one sequence
     struct batch_limits limits;
 };
 

@@ -27,10 +27,11 @@ enum status scheduler_create(struct scheduler **out, const struct scheduler_part
     pthread_mutex_init(&s->mu, NULL);
     batch_init(&s->batch, &parts->limits);
     size_t n_sequences = (size_t)parts->limits.sequences_max;
-    size_t n_rows = n_sequences + (size_t)parts->limits.prefill_rows_max;
+    size_t n_outputs = n_sequences + (size_t)parts->limits.draft_rows_max;
+    size_t n_rows = n_outputs + (size_t)parts->limits.prefill_rows_max;
     s->rows = mem_alloc_array(n_rows, sizeof *s->rows);
     s->draws = mem_alloc_array(n_sequences, sizeof *s->draws);
-    if (size_mul(n_sequences * sizeof *s->logits, s->n_vocab, &s->logits_bytes))
+    if (size_mul(n_outputs * sizeof *s->logits, s->n_vocab, &s->logits_bytes))
         s->logits = mem_map(s->logits_bytes);
     if (s->rows == NULL || s->draws == NULL || s->logits == NULL) {
         scheduler_free(s);
@@ -157,8 +158,17 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     struct job_choice *choice = &job->choices[c];
     const struct job_request *request = &job->request;
     size_t n_prompt = job->prompt.n_ids, n_max = n_prompt + job->max_tokens;
-    output_init(&choice->output, s->parts.tokenizer, request->stops, job->stop_bytes,
-                request->n_stops);
+    struct reply_options reply = {
+        .format = &job->reply_format,
+        .tools = job->reply_tools,
+        .is_thinking = job->is_thinking,
+        .one_call = request->one_tool_call,
+    };
+    enum status status =
+        output_init(&choice->output, s->parts.tokenizer, request->stops, job->stop_bytes,
+                    request->n_stops, job->reply_format.name != NULL ? &reply : NULL, err);
+    if (status != OK)
+        return status;
     choice->output.matcher.include = request->include_stop;
     choice->tokens = mem_alloc_array(n_max, sizeof *choice->tokens);
     if (choice->tokens == NULL)
@@ -168,11 +178,14 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     struct sampling_params params = job->sampling;
     params.history = choice->tokens;
     params.n_prompt = n_prompt;
-    enum status status = sampler_create(&choice->sampler, s->n_vocab, &params, c, err);
+    status = sampler_create(&choice->sampler, s->n_vocab, &params, c, err);
     if (status != OK)
         return status;
     sampler_accept_prompt(choice->sampler, job->prompt.ids, n_prompt);
-    status = sequence_create(&choice->sequence, s->parts.cache, n_max, request->tenant, err);
+    if (s->parts.limits.draft_rows_max > 0)
+        status = speculator_create(&choice->speculator, n_max, err);
+    if (status == OK)
+        status = sequence_create(&choice->sequence, s->parts.cache, n_max, request->tenant, err);
     if (status == OK && request->has_cache_salt)
         sequence_set_salt(choice->sequence, request->cache_salt);
     return status;

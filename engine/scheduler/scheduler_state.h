@@ -8,14 +8,16 @@
 #include "engine/sampling/sampler.h"
 #include "engine/scheduler/scheduler.h"
 
-/* One token to be drawn from one row of logits. */
+/* What one choice draws in a step: a token, and one more behind each guess that was right. */
 struct draw {
     int32_t slot;
     uint32_t choice;
     struct job *job;
-    float *logits;  // [n_vocab], this draw's own
-    struct sample sample;
-    enum status status;
+    float *logits;    // [1 + n_drafts, n_vocab], this draw's own
+    size_t n_drafts;  // rows of guessed tokens, job->choices[choice].drafts
+    struct sample samples[1 + SPECULATE_TOKENS_MAX];
+    size_t n_samples;    // of them, drawn; the ones but the last were guessed
+    enum status status;  // of the draw behind them
     struct error err;
 };
 
@@ -31,9 +33,9 @@ struct scheduler {
     struct batch batch;
     struct batch_plan plan;
 
-    struct step_row *rows;  // [limits: sequences_max + prefill_rows_max]
+    struct step_row *rows;  // [limits: sequences_max + prefill_rows_max + draft_rows_max]
     const struct sequence *sequences[BATCH_SEQUENCES_MAX];
-    float *logits;  // [sequences_max, n_vocab]
+    float *logits;  // [sequences_max + draft_rows_max, n_vocab]
     size_t logits_bytes;
     struct draw *draws;  // [sequences_max]
 

@@ -54,13 +54,15 @@ static size_t build_rows(struct scheduler *s)
     for (int32_t i = 0; i < s->plan.n_items; i++) {
         const struct batch_item *item = &s->plan.items[i];
         const struct job_choice *choice = choice_of(s, item);
+        int32_t n_known = item->n_rows - item->n_drafts;
         s->sequences[i] = choice->sequence;
         for (int32_t r = 0; r < item->n_rows; r++)
             s->rows[n++] = (struct step_row){
                 .sequence = i,
                 .position = item->first + r,
-                .token = choice->tokens[item->first + r],
-                .outputs = item->samples && r == item->n_rows - 1 ? ROW_LOGITS : ROW_NONE,
+                .token =
+                    r < n_known ? choice->tokens[item->first + r] : choice->drafts[r - n_known],
+                .outputs = item->samples && r >= n_known - 1 ? ROW_LOGITS : ROW_NONE,
             };
     }
     return n;
@@ -97,7 +99,8 @@ static void commit(struct scheduler *s)
         const struct batch_item *item = &s->plan.items[i];
         struct job *job = s->slots[item->job];
         struct job_choice *choice = &job->choices[item->choice];
-        sequence_commit(choice->sequence, choice->tokens, (size_t)(item->first + item->n_rows));
+        sequence_commit(choice->sequence, choice->tokens,
+                        (size_t)(item->first + item->n_rows - item->n_drafts));
         for (int32_t c = 0; item->forks && c < (int32_t)job->request.n_choices; c++) {
             if (c == item->choice || job->choices[c].ended)
                 continue;
@@ -113,13 +116,14 @@ static size_t list_draws(struct scheduler *s)
 {
     size_t n_draws = 0, n_rows = 0, row = 0;
     for (int32_t i = 0; i < s->plan.n_items; i++)
-        n_rows += s->plan.items[i].samples;
+        n_rows += s->plan.items[i].samples ? 1 + (size_t)s->plan.items[i].n_drafts : 0;
     for (int32_t i = 0; i < s->plan.n_items; i++) {
         const struct batch_item *item = &s->plan.items[i];
         if (!item->samples)
             continue;
         struct job *job = s->slots[item->job];
-        float *logits = s->logits + row++ * s->n_vocab;
+        float *logits = s->logits + row * s->n_vocab;
+        row += 1 + (size_t)item->n_drafts;
         for (uint32_t c = 0; c < job->request.n_choices; c++) {
             bool is_own = c == (uint32_t)item->choice;
             if (job->choices[c].ended || (!is_own && !item->forks))
@@ -134,24 +138,40 @@ static size_t list_draws(struct scheduler *s)
             draw->choice = c;
             draw->job = job;
             draw->logits = copy;
+            draw->n_drafts = (size_t)item->n_drafts;
+            draw->n_samples = 0;
             draw->status = OK;
             draw->err = (struct error){0};
         }
     }
-    assert(n_rows <= (size_t)s->parts.limits.sequences_max);
+    assert(n_rows <= (size_t)(s->parts.limits.sequences_max + s->parts.limits.draft_rows_max));
     return n_draws;
+}
+
+/* Draws behind the known token; behind a guessed one only when it is what was drawn there. */
+static void run_draw(const struct scheduler *s, struct draw *draw)
+{
+    struct job_choice *choice = &draw->job->choices[draw->choice];
+    for (size_t i = 0; i <= draw->n_drafts; i++) {
+        struct sample *sample = &draw->samples[i];
+        draw->status = sampler_draw(choice->sampler, draw->logits + i * s->n_vocab,
+                                    (uint32_t)(choice->n_tokens + i), sample, &draw->err);
+        if (draw->status != OK)
+            return;
+        sampler_accept(choice->sampler, sample->token);
+        choice->tokens[choice->n_tokens + i] = sample->token;  // what the next draw looks back at
+        draw->n_samples++;
+        if (i < draw->n_drafts && sample->token != choice->drafts[i])
+            return;
+    }
 }
 
 static void run_draws(void *context, size_t first, size_t last, size_t worker)
 {
     (void)worker;
     struct scheduler *s = context;
-    for (size_t i = first; i < last; i++) {
-        struct draw *draw = &s->draws[i];
-        struct job_choice *choice = &draw->job->choices[draw->choice];
-        draw->status = sampler_draw(choice->sampler, draw->logits, (uint32_t)choice->n_tokens,
-                                    &draw->sample, &draw->err);
-    }
+    for (size_t i = first; i < last; i++)
+        run_draw(s, &s->draws[i]);
 }
 
 static void count_step(struct scheduler *s)
@@ -160,7 +180,8 @@ static void count_step(struct scheduler *s)
     uint64_t n_decode = (uint64_t)s->plan.n_decode_rows;
     metrics_count(&metrics->steps, 1);
     metrics_count(&metrics->decode_rows, n_decode);
-    metrics_count(&metrics->prefill_rows, (uint64_t)s->plan.n_rows - n_decode);
+    metrics_count(&metrics->prefill_rows,
+                  (uint64_t)(s->plan.n_rows - s->plan.n_draft_rows) - n_decode);
     histogram_add(&metrics->step_rows, (double)s->plan.n_rows);
     if (n_decode == 0)
         return;
@@ -168,8 +189,45 @@ static void count_step(struct scheduler *s)
     histogram_add(&metrics->decode_batch, (double)n_decode);
 }
 
+/* ---- guesses ---- */
+
+static void guess(struct scheduler *s, int32_t slot, int32_t c, double chance_min)
+{
+    struct job *job = s->slots[slot];
+    struct job_choice *choice = &job->choices[c];
+    // What the last draw would give must still be wanted.
+    size_t n_left = job->prompt.n_ids + job->max_tokens - choice->n_tokens;
+    size_t n = speculator_guess(choice->speculator, choice->tokens, choice->n_tokens, chance_min,
+                                n_left - 1, choice->drafts);
+    if (n > 0)
+        scheduler_apply(
+            s, (struct batch_event){
+                   .type = BATCH_DRAFTED, .job = slot, .choice = c, .n_tokens = (int32_t)n});
+}
+
+/* Offers the planner what may follow each choice in decode, where that pays. */
+static void guess_all(struct scheduler *s)
+{
+    int32_t n_decoding = 0;
+    for (int turn = 0; turn < 2; turn++) {  // count, then guess
+        double chance_min = n_decoding > 0 ? batch_draft_chance(&s->batch, n_decoding) : 1;
+        for (size_t slot = 0; slot < s->n_slots; slot++) {
+            for (size_t c = 0; s->slots[slot] != NULL && c < s->slots[slot]->request.n_choices;
+                 c++) {
+                if (!batch_is_decoding(&s->batch, (int32_t)slot, (int32_t)c))
+                    continue;
+                n_decoding++;
+                if (turn == 1)
+                    guess(s, (int32_t)slot, (int32_t)c, chance_min);
+            }
+        }
+    }
+}
+
 bool scheduler_step(struct scheduler *s)
 {
+    if (s->parts.limits.draft_rows_max > 0)
+        guess_all(s);
     batch_plan(&s->batch, &s->plan);
     release_preempted(s);
     if (s->plan.n_items == 0)

@@ -11,13 +11,13 @@
 
 static const struct json_limits arguments_limits = {.depth_max = 64, .nodes_max = 1000000};
 
-static bool has_role(struct jinja *j, const struct dict *message, const char *role)
+bool chat_message_has_role(struct jinja *j, const struct dict *message, const char *role)
 {
     struct value *found = dict_find_name(j, message, "role");
     return found && found->kind == VALUE_TEXT && text_equals(found->text, role);
 }
 
-static void set_role(struct jinja *j, struct dict *message, const char *role)
+void chat_message_set_role(struct jinja *j, struct dict *message, const char *role)
 {
     dict_set_name(j, message, "role", value_text(text_literal(j, role)));
 }
@@ -51,7 +51,7 @@ static const struct text *part_text(struct jinja *j, struct value part)
     return text->text;
 }
 
-static struct value join_parts(struct jinja *j, const struct list *parts)
+struct value chat_message_join_parts(struct jinja *j, const struct list *parts)
 {
     struct text_builder b;
     builder_init(&b, j);
@@ -75,14 +75,14 @@ static void adapt_content(struct jinja *j, const struct chat_prompt_info *info,
     struct value *calls = dict_find_name(j, message, "tool_calls");
     bool has_calls = calls && value_truth(j, *calls);
     if (!content || content->kind == VALUE_NONE) {
-        bool keeps = has_role(j, message, "assistant") &&
+        bool keeps = chat_message_has_role(j, message, "assistant") &&
                      (has_calls ? info->null_with_calls : info->null_without_calls);
         if (!keeps)
             dict_set_name(j, message, "content", value_text(&text_empty));
         return;
     }
     if (content->kind == VALUE_LIST && !info->content_parts) {
-        *content = join_parts(j, content->list);
+        *content = chat_message_join_parts(j, content->list);
     } else if (content->kind == VALUE_TEXT && info->content_needs_parts) {
         struct list *parts = list_create(j, 1);
         list_append(j, parts, as_part(j, *content));
@@ -116,11 +116,9 @@ static void adapt_arguments(struct jinja *j, bool as_text, struct value *argumen
 static void adapt_calls(struct jinja *j, const struct chat_prompt_info *info,
                         const struct dict *message)
 {
-    struct value *calls = dict_find_name(j, message, "tool_calls");
-    if (!calls || calls->kind != VALUE_LIST)
-        return;
-    for (uint32_t i = 0; i < calls->list->n_items; i++) {
-        struct value call = calls->list->items[i];
+    const struct list *calls = chat_message_calls(j, message);
+    for (uint32_t i = 0; calls && i < calls->n_items; i++) {
+        struct value call = calls->items[i];
         struct value *function =
             call.kind == VALUE_DICT ? dict_find_name(j, call.dict, "function") : NULL;
         struct value *arguments = function && function->kind == VALUE_DICT
@@ -131,8 +129,7 @@ static void adapt_calls(struct jinja *j, const struct chat_prompt_info *info,
     }
 }
 
-/* text + blank line + content, which is a string, an array of parts or nothing. */
-static struct value prepend(struct jinja *j, struct value text, struct value content)
+struct value chat_message_prepend(struct jinja *j, struct value text, struct value content)
 {
     if (content.kind == VALUE_LIST) {
         struct list *parts = list_create(j, content.list->n_items + 1);
@@ -155,24 +152,26 @@ static void merge_system(struct jinja *j, struct list *messages)
     struct value *content = dict_find_name(j, system, "content");
     struct value text = content ? *content : value_text(&text_empty);
     if (text.kind == VALUE_LIST)
-        text = join_parts(j, text.list);
+        text = chat_message_join_parts(j, text.list);
     if (text.kind != VALUE_TEXT)
         text = value_text(&text_empty);
     for (uint32_t i = 1; i < messages->n_items; i++) {
         struct dict *message = messages->items[i].dict;
-        if (!has_role(j, message, "user"))
+        if (!chat_message_has_role(j, message, "user"))
             continue;
         struct value *old = dict_find_name(j, message, "content");
-        dict_set_name(j, message, "content", prepend(j, text, old ? *old : value_none()));
+        dict_set_name(j, message, "content",
+                      chat_message_prepend(j, text, old ? *old : value_none()));
         memmove(messages->items, messages->items + 1,
                 (messages->n_items - 1) * sizeof messages->items[0]);
         messages->n_items--;
         return;
     }
-    set_role(j, system, "user");
+    chat_message_set_role(j, system, "user");
 }
 
-void chat_messages_adapt(struct jinja *j, struct chat_render *render, struct list *messages)
+/* What each message needs before any is looked at in its place. */
+static void check_messages(struct jinja *j, struct chat_render *render, struct list *messages)
 {
     const struct chat_prompt_info *info = &render->prompt->info;
     for (uint32_t i = 0; i < messages->n_items; i++) {
@@ -180,13 +179,25 @@ void chat_messages_adapt(struct jinja *j, struct chat_render *render, struct lis
         if (messages->items[i].kind != VALUE_DICT)
             jinja_fail(j, ERR_INVALID, "a message must be an object");
         struct dict *message = messages->items[i].dict;
-        if (!info->developer_role && has_role(j, message, "developer"))
-            set_role(j, message, "system");
-        if (!info->tool_role && has_role(j, message, "tool"))
-            set_role(j, message, "user");
+        if (!info->developer_role && chat_message_has_role(j, message, "developer"))
+            chat_message_set_role(j, message, "system");
         alias_reasoning(j, message);
     }
-    if (messages->n_items && !info->system_role && has_role(j, messages->items[0].dict, "system"))
+}
+
+void chat_messages_adapt(struct jinja *j, struct chat_render *render, struct list *messages)
+{
+    const struct chat_prompt_info *info = &render->prompt->info;
+    check_messages(j, render, messages);
+    snprintf(render->param, sizeof render->param, "messages");
+    chat_tools_adapt(j, render, messages);
+    for (uint32_t i = 0; i < messages->n_items; i++) {
+        struct dict *message = messages->items[i].dict;
+        if (!info->tool_role && chat_message_has_role(j, message, "tool"))
+            chat_message_set_role(j, message, "user");
+    }
+    if (messages->n_items && !info->system_role &&
+        chat_message_has_role(j, messages->items[0].dict, "system"))
         merge_system(j, messages);
     for (uint32_t i = 0; i < messages->n_items; i++) {
         snprintf(render->param, sizeof render->param, "messages[%u]", (unsigned)i);

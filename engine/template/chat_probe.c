@@ -9,9 +9,12 @@
 #include "engine/template/chat_prompt_internal.h"
 
 #define USER "{\"role\":\"user\",\"content\":\"PROBEASK\"}"
+#define CALL(id, name)                                                                             \
+    "{\"id\":\"" id "\",\"type\":\"function\",\"function\":{\"name\":\"" name                      \
+    "\",\"arguments\":%s}}"
 #define CALL_HEAD                                                                                  \
-    "{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[{\"id\":\"call00001\","                \
-    "\"type\":\"function\",\"function\":{\"name\":\"probefunction\",\"arguments\":%s}}]}"
+    "{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[" CALL("call00001",                    \
+                                                                   "probefunction") "]}"
 #define RESULT                                                                                     \
     "{\"role\":\"tool\",\"tool_call_id\":\"call00001\",\"name\":\"probefunction\","                \
     "\"content\":\"PROBERESULT\"}"
@@ -34,11 +37,15 @@ struct probe {
     enum status status;  // ERR_MEMORY ends the probing
 };
 
-static bool probe_run(struct probe *probe, const char *messages, const char *tools)
+static bool probe_run_with(struct probe *probe, const char *messages, const char *tools,
+                           const char *variables)
 {
     struct error err = {0};
-    struct chat_prompt_input input = {
-        .messages_json = messages, .tools_json = tools, .now_unix_s = 1700000000};
+    struct chat_prompt_input input = {.messages_json = messages,
+                                      .tools_json = tools,
+                                      .variables_json = variables,
+                                      .add_generation_prompt = variables != NULL,
+                                      .now_unix_s = 1700000000};
     chat_prompt_output_release(&probe->out);
     probe->rendered = false;
     if (probe->status != OK)
@@ -49,6 +56,11 @@ static bool probe_run(struct probe *probe, const char *messages, const char *too
         probe->status = status;
     probe->rendered = status == OK;
     return probe->rendered;
+}
+
+static bool probe_run(struct probe *probe, const char *messages, const char *tools)
+{
+    return probe_run_with(probe, messages, tools, NULL);
 }
 
 static bool shows(const struct probe *probe, const char *word)
@@ -132,6 +144,68 @@ static void probe_calls(struct probe *probe, struct chat_prompt_info *info)
     info->tool_role = result;
 }
 
+/* What only matters where calls are shown. */
+static void probe_call_details(struct probe *probe, struct chat_prompt_info *info)
+{
+    const char *arguments = info->arguments_text ? STRING : OBJECT;
+    char messages[PROBE_BYTES_MAX];
+    static const char *const contents[] = {"\"\"", "null"};
+    const char *content = contents[0];
+    info->parallel_calls = info->reasoning_beside_content = true;
+    if (!info->tool_calls)
+        return;
+    if (!probe_call(probe, content, arguments, "") || !shows(probe, "probekey")) {
+        content = contents[1];
+        info->calls_need_null =
+            probe_call(probe, content, arguments, "") && shows(probe, "probekey");
+    }
+    snprintf(messages, sizeof messages,
+             "[" USER ",{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[" CALL(
+                 "call00001", "probefunction") "," CALL("call00002", "probesecond") "]}]",
+             content, arguments, arguments);
+    info->parallel_calls = probe_run(probe, messages, TOOLS) && shows(probe, "probefunction") &&
+                           shows(probe, "probesecond");
+    snprintf(messages, sizeof messages,
+             "[" USER ",{\"role\":\"assistant\",\"content\":%s,\"tool_calls\":[" CALL(
+                 "call_0123456789", "probefunction") "]},"
+                                                     "{\"role\":\"tool\",\"tool_call_id\":\"call_"
+                                                     "0123456789\",\"content\":\"x\"}]",
+             content, arguments);
+    bool any_id = probe_run(probe, messages, TOOLS);
+    info->short_ids = !any_id && probe_call(probe, content, arguments, "," RESULT);
+    snprintf(messages, sizeof messages,
+             "[" USER ",{\"role\":\"assistant\",\"content\":\"PROBECONTENT\",\"reasoning_content\":"
+             "\"PROBETHOUGHT\",\"tool_calls\":[" CALL("call00001", "probefunction") "]}]",
+             arguments);
+    bool both = probe_run(probe, messages, TOOLS);
+    info->reasoning_beside_content = both || !probe_call(probe, "\"a\"", arguments, "");
+}
+
+/* The prompt is another one under the second set of variables. */
+static bool probe_differs(struct probe *probe, const char *one, const char *other)
+{
+    static const char messages[] = "[" USER "]";
+    if (!probe_run_with(probe, messages, NULL, one) || !probe->out.text.bytes)
+        return false;
+    char *first = mem_strdup(probe->out.text.bytes);
+    if (!first) {
+        probe->status = ERR_MEMORY;
+        return false;
+    }
+    bool differs = probe_run_with(probe, messages, NULL, other) && probe->out.text.bytes &&
+                   strcmp(first, probe->out.text.bytes) != 0;
+    mem_free(first);
+    return differs;
+}
+
+static void probe_variables(struct probe *probe, struct chat_prompt_info *info)
+{
+    info->thinking_switch = probe_differs(probe, "{\"enable_thinking\":true,\"thinking\":true}",
+                                          "{\"enable_thinking\":false,\"thinking\":false}");
+    info->reasoning_effort =
+        probe_differs(probe, "{\"reasoning_effort\":\"low\"}", "{\"reasoning_effort\":\"high\"}");
+}
+
 static void probe_rest(struct probe *probe, struct chat_prompt_info *info)
 {
     info->null_without_calls = true;
@@ -141,18 +215,37 @@ static void probe_rest(struct probe *probe, struct chat_prompt_info *info)
     info->tools = probe_run(probe, "[" USER "]", TOOLS) && shows(probe, "probefunction");
 }
 
-enum status chat_probe(struct chat_prompt *prompt, struct error *err)
+/* The format is told by the template's text; a probe must not describe tools by itself. */
+static enum status detect_format(struct chat_prompt *prompt, const char *source, size_t n_bytes,
+                                 struct error *err)
+{
+    char *text = mem_memdup0(source, n_bytes);
+    if (!text)
+        return error_set(err, ERR_MEMORY, "chat template: out of memory");
+    reply_format_detect(&prompt->reply, text, prompt->info.tools, prompt->info.tool_calls);
+    mem_free(text);
+    return OK;
+}
+
+enum status chat_probe(struct chat_prompt *prompt, const char *source, size_t n_bytes,
+                       struct error *err)
 {
     struct probe probe = {.prompt = prompt};
     struct chat_prompt_info *info = &prompt->info;
-    *info = (struct chat_prompt_info){
-        .system_role = true, .tool_role = true, .content_parts = true, .arguments_text = true};
+    *info = (struct chat_prompt_info){.system_role = true,
+                                      .tool_role = true,
+                                      .content_parts = true,
+                                      .arguments_text = true,
+                                      .parallel_calls = true,
+                                      .reasoning_beside_content = true};
     probe_content(&probe, info);
     probe_roles(&probe, info);
     probe_calls(&probe, info);
     probe_rest(&probe, info);
+    probe_call_details(&probe, info);
+    probe_variables(&probe, info);
     chat_prompt_output_release(&probe.out);
     if (probe.status != OK)
         return error_set(err, probe.status, "chat template: out of memory");
-    return OK;
+    return detect_format(prompt, source, n_bytes, err);
 }

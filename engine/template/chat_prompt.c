@@ -34,7 +34,7 @@ enum status chat_prompt_open(struct chat_prompt **out, const char *source, size_
         goto fail;
     status = jinja_open(&prompt->code, source, n_bytes, err);
     if (status == OK)
-        status = chat_probe(prompt, err);
+        status = chat_probe(prompt, source, n_bytes, err);
     if (status != OK)
         goto fail;
     *out = prompt;
@@ -57,6 +57,11 @@ void chat_prompt_close(struct chat_prompt *prompt)
 const struct chat_prompt_info *chat_prompt_info(const struct chat_prompt *prompt)
 {
     return &prompt->info;
+}
+
+const struct reply_format *chat_prompt_reply_format(const struct chat_prompt *prompt)
+{
+    return &prompt->reply;
 }
 
 static bool is_reserved(const struct text *name)
@@ -85,7 +90,6 @@ static void fill_variables(struct jinja *j, void *context, struct dict *variable
 {
     struct chat_render *render = context;
     const struct chat_prompt_input *input = render->input;
-    struct value tools = value_none();
     dict_set_name(j, variables, "documents", value_none());
     if (input->variables_json) {
         struct value given =
@@ -98,12 +102,15 @@ static void fill_variables(struct jinja *j, void *context, struct dict *variable
             dict_set(j, variables, entry->key, entry->value);
         }
     }
+    render->tools = value_none();
     if (input->tools_json)
-        tools = parse_field(j, render, input->tools_json, "tools", VALUE_LIST);
+        render->tools = parse_field(j, render, input->tools_json, "tools", VALUE_LIST);
     struct value messages = parse_field(j, render, input->messages_json, "messages", VALUE_LIST);
     chat_messages_adapt(j, render, messages.list);
     dict_set_name(j, variables, "messages", messages);
-    dict_set_name(j, variables, "tools", tools);
+    bool described = render->tools.kind == VALUE_LIST && render->tools.list->n_items > 0 &&
+                     render->prompt->reply.how_to_call != NULL;
+    dict_set_name(j, variables, "tools", described ? value_none() : render->tools);
     dict_set_name(j, variables, "add_generation_prompt", value_bool(input->add_generation_prompt));
     dict_set_name(j, variables, "bos_token", value_text(text_literal(j, render->prompt->bos)));
     dict_set_name(j, variables, "eos_token", value_text(text_literal(j, render->prompt->eos)));

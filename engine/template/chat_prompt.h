@@ -15,6 +15,7 @@
 #include "engine/base/prompt_text.h"
 
 struct chat_prompt;
+struct reply_format;
 
 /* What the template can take, found out at open by rendering small conversations (chat_probe.c).
  * A conversation that it cannot take is rewritten before each render as said here. */
@@ -41,6 +42,19 @@ struct chat_prompt_info {
     /* null (or absent) content of an assistant message with / without calls renders, and not as
      * "None". If not, it becomes "". */
     bool null_with_calls, null_without_calls;
+    /* Two calls of one message are both shown. If not, each gets a message of its own, with its
+     * result behind it. */
+    bool parallel_calls;
+    /* Calls are shown only where the content is null (DeepSeek R1). Empty content then becomes
+     * null, and any other a message in front. */
+    bool calls_need_null;
+    /* Ids of calls must be nine letters or digits (Mistral). Others become a hash. */
+    bool short_ids;
+    /* Reasoning and content may stand beside calls. If not, the content joins the reasoning. */
+    bool reasoning_beside_content;
+    /* The generation prompt or the text changes with enable_thinking (or thinking) / with
+     * reasoning_effort. If not, setting them does nothing. */
+    bool thinking_switch, reasoning_effort;
 };
 
 /* Compiles the template and probes it. Errors: ERR_FORMAT with the line and what is wrong,
@@ -50,6 +64,8 @@ enum status chat_prompt_open(struct chat_prompt **out, const char *source, size_
                              const char *bos, const char *eos, struct error *err) MUST_CHECK;
 void chat_prompt_close(struct chat_prompt *prompt);
 const struct chat_prompt_info *chat_prompt_info(const struct chat_prompt *prompt);
+/* How the model's replies are to be read; its markers are not resolved. */
+const struct reply_format *chat_prompt_reply_format(const struct chat_prompt *prompt);
 
 /* The built-in ChatML template, for a model file that carries none. */
 const char *chat_prompt_chatml(void);
@@ -61,7 +77,9 @@ struct chat_prompt_input {
      * `arguments` of tool calls: string or object, also decided by a probe. Reasoning is passed on
      * under all of reasoning_content and thinking, whichever of these or `reasoning` was sent. */
     const char *messages_json;
-    const char *tools_json;  // JSON array; NULL: the template sees none
+    /* JSON array; NULL: there are none. For a template that shows none, or whose calls are in no
+     * format that is known here, they are described in the system text (chat_tools.c). */
+    const char *tools_json;
     /* JSON object (chat_template_kwargs) or NULL. Its members become variables. The names messages,
      * tools, add_generation_prompt, bos_token, eos_token and those of the template's functions are
      * refused with ERR_INVALID. Without a member `documents` the template sees none. */

@@ -234,6 +234,13 @@ bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id)
     return kind == TOKEN_KIND_CONTROL || kind == TOKEN_KIND_UNKNOWN;
 }
 
+bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id)
+{
+    return id >= 0 && (size_t)id < tokenizer->vocab.n_tokens &&
+           (tokenizer->vocab.kinds[id] == TOKEN_KIND_CONTROL ||
+            tokenizer->vocab.kinds[id] == TOKEN_KIND_USER_DEFINED);
+}
+
 const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_t *n_bytes)
 {
     return vocab_piece(&tokenizer->vocab, (size_t)id, n_bytes);

@@ -36,6 +36,8 @@ int32_t tokenizer_eos(const struct tokenizer *tokenizer);   // or TOKEN_NONE
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 bool tokenizer_is_eog(const struct tokenizer *tokenizer, int32_t id);      // ends a generation
 bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id);  // never shown
+/* Control or user-defined: the model writes it whole. */
+bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
 
 /* Appends the ids of `text` to `out`. With add_special, BOS (and EOS) are added as the file asks,
  * a BOS that the text itself starts with is not doubled. On an error `out` is as before.

@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
+#include "tests/api/fake_reply.h"
 
 enum {
     EVENTS_MAX = 64,
@@ -51,6 +52,8 @@ struct choice {
     bool finished;
     char text[1 << 16];  // all text so far, for stop strings
     size_t n_bytes, n_sent;
+    struct reply *reply;  // of a scripted reply
+    size_t n_said;
 };
 
 struct job {
@@ -60,6 +63,8 @@ struct job {
     atomic_bool cancelled;
     struct job_request request;
     struct script script;
+    struct fake_say say;
+    size_t n_reasoning;
     char *prompt;
     size_t prompt_tokens;
     char *stops[ENGINE_STOPS_MAX];
@@ -138,18 +143,18 @@ static const char *word_at(const struct job *job, uint32_t choice, size_t i)
     return words[rng_bits(job->seed, choice, (uint32_t)i, 0) % N_WORDS];
 }
 
-static void fill_token(struct job *job, struct queued_event *event, const char *word, size_t i)
+static void fill_token(struct job *job, struct queued_event *event, const char *word, size_t n,
+                       size_t i)
 {
     static const char *const others[] = {" yes", " no", " perhaps", "\xff"};
     event->token = (struct job_token){.token = (int32_t)(1000 + i % 97),
                                       .bytes = word,
-                                      .n_bytes = strlen(word),
+                                      .n_bytes = n,
                                       .logprob = -0.1f / (float)(1 + i % 7)};
     if (job->request.top_logprobs > 0) {
         event->token.n_top = (size_t)job->request.top_logprobs;
         event->token.top = event->top;
-        event->top[0] =
-            (struct job_alternative){event->token.token, event->token.logprob, word, strlen(word)};
+        event->top[0] = (struct job_alternative){event->token.token, event->token.logprob, word, n};
         for (size_t k = 1; k < event->token.n_top; k++) {
             const char *other = others[k % 4];
             event->top[k] = (struct job_alternative){(int32_t)(2000 + k), -1.5f - (float)k, other,
@@ -217,7 +222,7 @@ static bool send_text(struct job *job, uint32_t index, const char *word, size_t 
     event->event.n_bytes = n;
     choice->n_sent += n;
     if (word)
-        fill_token(job, event, word, choice->n_tokens - 1);
+        fill_token(job, event, word, strlen(word), choice->n_tokens - 1);
     return push(job, event);
 }
 
@@ -231,11 +236,72 @@ static bool send_finish(struct job *job, uint32_t index, enum finish_reason reas
     event->event.choice = index;
     event->event.finish_reason = reason;
     event->event.stop = stop;
-    if (reason == FINISH_STOP)
-        job->engine->metrics.finished_stop++;
-    else
+    if (reason == FINISH_LENGTH)
         job->engine->metrics.finished_length++;
+    else
+        job->engine->metrics.finished_stop++;
     return push(job, event);
+}
+
+/* What the parser has made of a scripted reply; the token goes with the last part. */
+static bool send_parts(struct job *job, uint32_t index, const char *token, size_t n_token)
+{
+    static const enum job_event_type types[] = {EVENT_TEXT, EVENT_REASONING, EVENT_TOOL_CALL,
+                                                EVENT_TOOL_ARGUMENTS};
+    struct choice *choice = &job->choices[index];
+    size_t n_parts;
+    const char *text;
+    bool told = false;
+    const struct reply_part *parts = reply_parts(choice->reply, &n_parts, &text);
+    for (size_t i = 0; i < n_parts || (i == 0 && n_token > 0); i++) {
+        struct queued_event *event = event_new(n_parts > 0 ? types[parts[i].type] : EVENT_TEXT);
+        if (!event)
+            break;
+        event->event.choice = index;
+        event->event.text = "";
+        if (n_parts > 0) {
+            event->event.call = parts[i].call;
+            event->event.n_bytes = parts[i].n_bytes;
+            event->event.id_bytes = parts[i].id_bytes;
+            event->long_text = mem_memdup0(text, parts[i].n_bytes);
+            event->event.text = event->long_text;
+            text += parts[i].n_bytes;
+        }
+        if (i + 1 >= n_parts && n_token > 0)
+            fill_token(job, event, token, n_token, choice->n_tokens - 1);
+        told = push(job, event) || told;
+    }
+    reply_taken(choice->reply);
+    return told;
+}
+
+static bool step_scripted(struct job *job, uint32_t index)
+{
+    struct choice *choice = &job->choices[index];
+    const struct fake_say *say = &job->say;
+    if (!choice->reply && reply_create(&choice->reply, &say->options, NULL) != OK)
+        return false;
+    const char *token = say->text + choice->n_said;
+    size_t n = fake_say_token(say, choice->n_said);
+    bool was_thinking = reply_is_thinking(choice->reply);
+    bool whole = reply_push(choice->reply, token, n);
+    job->n_reasoning += was_thinking || reply_is_thinking(choice->reply);
+    choice->n_said += n;
+    choice->n_tokens++;
+    job->n_total++;
+    bool ended = choice->n_said == say->n_bytes || reply_is_over(choice->reply);
+    bool is_cut = !ended && choice->n_tokens == job->request.max_tokens;
+    bool told = send_parts(job, index, token, n);
+    if (!ended && !is_cut)
+        return told;
+    whole = reply_finish(choice->reply, is_cut) && whole;
+    told = send_parts(job, index, NULL, 0) || told;
+    enum finish_reason reason = is_cut                           ? FINISH_LENGTH
+                                : reply_calls(choice->reply) > 0 ? FINISH_TOOL_CALLS
+                                                                 : FINISH_STOP;
+    reply_free(choice->reply);
+    choice->reply = NULL;
+    return send_finish(job, index, whole ? reason : FINISH_LENGTH, NULL) || told;
 }
 
 /* One token of one choice. */
@@ -291,6 +357,7 @@ static bool end_job(struct job *job, enum job_event_type type, enum status statu
     event->event.prompt_tokens = job->prompt_tokens;
     event->event.cached_tokens = (size_t)job->script.cached;
     event->event.completion_tokens = job->n_total;
+    event->event.reasoning_tokens = job->n_reasoning;
     event->event.queue_s = (double)(job->start_ns - job->arrival_ns) / 1e9;
     event->event.prefill_s = (double)(job->first_ns - job->start_ns) / 1e9;
     event->event.decode_s = (double)(now - job->first_ns) / 1e9;
@@ -351,7 +418,7 @@ static bool advance(struct job *job, int64_t now)
     bool told = false, all = true;
     for (uint32_t i = 0; i < job->request.n_choices; i++) {
         if (!job->choices[i].finished)
-            told = step_choice(job, i) || told;
+            told = (job->say.text ? step_scripted : step_choice)(job, i) || told;
         all = all && job->choices[i].finished;
     }
     if (all)
@@ -489,6 +556,9 @@ enum status engine_open(struct engine **out, const struct engine_options *option
                              .fingerprint = "fp_fake",
                              .cpu_level = options->cpu_level ? options->cpu_level : "scalar",
                              .chat_template = "{{ fake }}",
+                             .reply_format = "hermes",
+                             .thinks = true,
+                             .thinking_switch = true,
                              .n_parameters = 1000000,
                              .n_vocab = 4096,
                              .ctx_train = 4096,
@@ -620,6 +690,9 @@ static void drop(struct job *job)
     event_free(job->taken);
     for (size_t i = 0; i < job->request.n_stops; i++)
         mem_free(job->stops[i]);
+    for (size_t i = 0; job->choices && i < job->request.n_choices; i++)
+        reply_free(job->choices[i].reply);
+    fake_say_close(&job->say);
     mem_free(job->choices);
     mem_free(job->prompt);
     mem_free(job);
@@ -651,6 +724,8 @@ enum status engine_submit(struct engine *engine, const struct job_request *reque
     job->prompt_tokens =
         request->prompt_tokens ? request->n_prompt_tokens : strlen(job->prompt) / 4 + 1;
     read_script(job);
+    if (request->kind == JOB_CHAT)
+        fake_say_open(&job->say, job->prompt, request->tools_json, request->one_tool_call);
     pthread_mutex_lock(&engine->mutex);
     enum status status = OK;
     if (engine->draining)

@@ -217,13 +217,13 @@ def test_messages_reach_the_engine_as_written(fake):
 
 def test_ignored_params(fake):
     status, head, _ = fake.chat("x [[tokens=1]]", user="u", metadata={"a": "b"}, store=True,
-                                service_tier="flex", parallel_tool_calls=True, invented=1,
+                                service_tier="flex", invented=1,
                                 tools=[{"type": "function", "function": {"name": "f"}}],
                                 tool_choice="none", **{"bad name\r\nX: y": 1})
     assert status == 200
     names = head["x-ignored-params"].split(", ")
     assert sorted(names) == sorted(["user", "metadata", "store", "service_tier",
-                                    "parallel_tool_calls", "invented", "tools"])
+                                    "invented"])
     assert "x" not in head
     head = fake.chat("x [[tokens=1]]", temperature=None, store=False, service_tier="auto")[1]
     assert "x-ignored-params" not in head  # what would happen anyway

@@ -83,6 +83,7 @@ def test_token_prompt(fake):
     assert answer["usage"] == {"prompt_tokens": len(ids), "completion_tokens": 3,
                                "total_tokens": len(ids) + 3,
                                "prompt_tokens_details": {"cached_tokens": 0},
+                               "completion_tokens_details": {"reasoning_tokens": 0},
                                "prompt_cache_hit_tokens": 0, "prompt_cache_miss_tokens": len(ids)}
     status, _, answer = fake.post("/v1/completions", {"prompt": ["x [[tokens=3]]"]})
     assert status == 200 and answer["usage"]["completion_tokens"] == 3

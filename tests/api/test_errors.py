@@ -19,6 +19,14 @@ def said(*contents):
     return {"messages": list(contents)}
 
 
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+def allowed(mode, *names):
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [
+        {"type": "function", "function": {"name": name}} for name in names]}}
+
+
 CASES = [
     # body, param
     (said(), "messages"),
@@ -113,13 +121,37 @@ CASES = [
     (chat(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": 123}}),
      "response_format"),
     (chat(response_format="json"), "response_format"),
-    (chat(tools=[{"type": "function", "function": {"name": "f"}}]), "tools"),
-    (chat(tools=[{"type": "function", "function": {"name": "f"}}], tool_choice="auto"), "tools"),
-    (chat(tools=[{"type": "function", "function": {"name": "f"}}], tool_choice="required"),
-     "tool_choice"),
+    (chat(tools=[TOOL], tool_choice="required"), "tool_choice"),
+    (chat(tools=[TOOL], tool_choice="sometimes"), "tool_choice"),
+    (chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "f"}}), "tool_choice"),
+    (chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "g"}}), "tool_choice"),
+    (chat(tools=[TOOL], tool_choice={"type": "magic"}), "tool_choice"),
+    (chat(tools=[TOOL], tool_choice=allowed("auto", "g")), "tool_choice.allowed_tools.tools"),
+    (chat(tools=[TOOL], tool_choice=allowed("required", "f")), "tool_choice.allowed_tools.mode"),
+    (chat(tool_choice="required"), "tool_choice"),
     (chat(tool_choice={"type": "function", "function": {"name": "f"}}), "tool_choice"),
-    (chat(tools=[{"type": "web_search"}], tool_choice="none"), "tools[0]"),
+    (chat(tools=[{"type": "web_search"}]), "tools[0]"),
     (chat(tools=[1], tool_choice="none"), "tools[0]"),
+    (chat(tools=[TOOL, {"type": "function", "function": {}}]), "tools[1].function.name"),
+    (chat(tools=[{"type": "function", "function": {"name": "two words"}}]), "tools[0].function.name"),
+    (chat(tools=[{"type": "function", "function": {"name": "x" * 129}}]), "tools[0].function.name"),
+    (chat(tools=[TOOL, TOOL]), "tools[1].function.name"),
+    (chat(tools=[{"type": "function", "function": {"name": "f", "parameters": []}}]),
+     "tools[0].function.parameters"),
+    (chat(tools=[{"type": "function", "function": {"name": "f", "description": 1}}]),
+     "tools[0].function.description"),
+    (chat(tools=[{"type": "function", "function": {"name": f"f{i}"}} for i in range(129)]), "tools"),
+    (chat(parallel_tool_calls=1), "parallel_tool_calls"),
+    (chat(reasoning_effort="extreme"), "reasoning_effort"),
+    (chat(reasoning={"effort": "extreme"}), "reasoning.effort"),
+    (chat(reasoning={"exclude": True}), "reasoning.exclude"),
+    (chat(reasoning={"enabled": 1}), "reasoning.enabled"),
+    (chat(thinking={"type": "maybe"}), "thinking.type"),
+    (chat(thinking={}), "thinking.type"),
+    (chat(enable_thinking="yes"), "enable_thinking"),
+    (said({"role": "assistant", "content": "x", "reasoning_content": 1}),
+     "messages[0].reasoning_content"),
+    (said({"role": "user"}), "messages[0].content"),
     (chat(tools={}), "tools"),
     (chat(functions=[{"name": "f"}]), "functions"),
     (chat(function_call={"name": "f"}), "function_call"),
@@ -128,7 +160,6 @@ CASES = [
     (chat(prediction={"type": "content", "content": "x"}), "prediction"),
     (chat(web_search_options={}), "web_search_options"),
     (chat(verbosity="low"), "verbosity"),
-    (chat(reasoning_effort="high"), "reasoning_effort"),
     (chat(min_tokens=-1), "min_tokens"),
     (chat(stop_token_ids=["a"]), "stop_token_ids"),
     (chat(stop_token_ids=[-1]), "stop_token_ids"),

@@ -38,7 +38,7 @@ def test_help_and_version():
 
 @pytest.mark.parametrize("args", [
     ["--nope"], ["--port"], ["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["stray"],
-    ["--config", "/does/not/exist"], ["--log-level", "loud"], ["--insecure=maybe"],
+    ["--config", "/does/not/exist"], ["--log-level", "loud"], ["--speculation", "maybe"], ["--insecure=maybe"],
     ["--kv-memory", "12Q"], ["--host", "no such host"], ["--model", "/x", "--api-key", "a b"],
     ["--web-dir", "/does/not/exist"], ["--model", "/x", "--host", "0.0.0.0"]])
 def test_wrong_usage_is_2(args):

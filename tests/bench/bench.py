@@ -193,9 +193,11 @@ def commands_of(group, args):
     n, context = 32, 2048
     if group in ("deep", "latency", "prefix", "agents"):
         n, context = 12, args.context
-    speculation = [] if group == "repeat" else args.plain_args.split()
-    yield "wicara", [args.binary, "--model", args.model, "--port", "{port}", "--parallel", "32",
-                     "--threads", str(args.threads), "--log-level", "error", *speculation]
+    ours = [args.binary, "--model", args.model, "--port", "{port}", "--parallel", "32",
+            "--threads", str(args.threads), "--log-level", "error"]
+    yield "wicara", ours + ([] if group == "repeat" else ["--speculation", "off"])
+    if group == "repeat":
+        yield "plain", ours + ["--speculation", "off"]
     if args.peers:
         extra = args.peer_args.split()
         if group in ("deep", "latency", "prefix", "agents"):
@@ -215,14 +217,16 @@ def spread(values):
 def print_results(names, results):
     for row, samples in results.items():
         cells = [f"{spread(samples[n]):>32}" if samples.get(n) else f"{'':>32}" for n in names]
-        ratio = ""
-        if len(names) > 1 and samples.get(names[0]) and samples.get(names[1]):
-            pairs = [a / b for a, b in zip(samples[names[0]], samples[names[1]])]
-            ratio = f"{statistics.median(pairs):.2f} [{min(pairs):.2f}..{max(pairs):.2f}]"
-        print(f"{row:52}", *cells, " ", ratio, flush=True)
+        ratios = []
+        for other in names[1:]:
+            pairs = [a / b for a, b in zip(samples.get(names[0], []), samples.get(other, []))]
+            if pairs:
+                ratios.append(f"{statistics.median(pairs):.2f} [{min(pairs):.2f}..{max(pairs):.2f}]")
+        print(f"{row:52}", *cells, " ", "  ".join(ratios), flush=True)
 
 
 def run_group(group, args, results):
+    """Fills results; returns the servers' names."""
     servers = []
     try:
         for name, command in commands_of(group, args):
@@ -233,7 +237,7 @@ def run_group(group, args, results):
             for server in servers:
                 for row, value in goodput(server, args).items():
                     results.setdefault(row, {}).setdefault(server.name, []).append(value)
-            return
+            return [s.name for s in servers]
         for i, run in enumerate(rows_of(group, args)):
             for round_number in range(args.rounds + 1):
                 for server in servers:
@@ -241,6 +245,7 @@ def run_group(group, args, results):
                     if round_number or args.rounds == 1:
                         for row, value in values.items():
                             results.setdefault(row, {}).setdefault(server.name, []).append(value)
+        return [s.name for s in servers]
     finally:
         for server in servers:
             server.stop()
@@ -254,7 +259,6 @@ def main():
     parser.add_argument("--probe", default="build/release/tests/bench/probe")
     parser.add_argument("--peers", help="directory with llama-server (build/peers/build/bin)")
     parser.add_argument("--peer-args", default="-fa auto -b 2048 -ub 512 --no-warmup")
-    parser.add_argument("--plain-args", default="", help="flags of ours that switch speculation off")
     parser.add_argument("--groups", default="throughput", help="comma-separated, or all")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
@@ -274,16 +278,15 @@ def main():
     args = parser.parse_args()
 
     groups = GROUPS if args.groups == "all" else args.groups.split(",")
-    names = ["wicara"] + (["llama.cpp"] if args.peers else [])
     print("CPU:", cpu_name(), "threads:", args.threads, "rounds:", args.rounds, "load:",
           open("/proc/loadavg").read().split()[0], "model:", os.path.basename(args.model))
     before = probe(args)
-    print(f"{'row (tokens/s unless said)':52}", *(f"{n + ' (q1..q3)':>32}" for n in names),
-          "  ratio [least..greatest]")
     everything = {}
     for group in groups:
         results = {}
-        run_group(group, args, results)
+        names = run_group(group, args, results)
+        print(f"{group + ' (tokens/s unless said)':52}", *(f"{n + ' (q1..q3)':>32}" for n in names),
+              "  ratio to each other [least..greatest]")
         print_results(names, results)
         everything.update(results)
     after = probe(args)

@@ -1,212 +1,195 @@
-/* What this machine can do right now, run beside every benchmark: read bandwidth, and the peaks of
- * f32 fma, int8 vpdpbusd (VNNI) and int8 AMX tiles, with 1 and with all threads.
+/* What this machine does at most: the roof that README figures are measured against.
  *
- *   probe [threads] [json]
+ *     build/release/tests/bench/probe [THREADS]
  *
- * Bandwidth: each thread sums its own 256 MB (beyond any cache) on huge pages; the best pass of
- * five. Peaks: independent accumulators of one instruction for 0.1 s of wall time. Units: GB/s,
- * GFLOP/s and GOP/s (a multiplication and an addition count as two). */
-#include <immintrin.h>
+ * Per instruction set that the CPU has: int8 products (maddubs + madd + add, vpdpbusd, AMX tiles)
+ * and f32 fused multiply-adds, from registers, with enough independent sums to fill the pipes; and
+ * plain reads of memory in the second cache, of 16 MB a thread (the third cache, where there is
+ * one that large), and of 512 MB a thread. One thread and all of them. The best of several short
+ * runs, because a shared machine only ever makes them slower; compute time is the thread's own, so
+ * that neighbours count less. */
 #include <pthread.h>
-#include <sched.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "engine/base/clock.h"
+#include "engine/kernels/kernels.h"
 
-enum { THREADS_MAX = 256, PASSES = 5 };
-static const size_t SLICE_BYTES = (size_t)256 << 20;
-static const int64_t PEAK_NS = 100000000;
+enum { RUNS = 7, THREADS_MAX = 256, LOOPS = 4000000 };
+static const size_t READ_BYTES[] = {512 << 10, 16 << 20, (size_t)512 << 20};
 
-typedef double probe_fn(void *memory);  // work done, in operations or bytes
+#define TWELVE(X)                                                                                  \
+    X("0") X("1") X("2") X("3") X("4") X("5") X("6") X("7") X("8") X("9") X("10") X("11")
+#define CLOBBERS                                                                                   \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",       \
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory"
 
-struct worker {
-    pthread_t thread;
-    probe_fn *fn;
-    void *memory;
-    pthread_barrier_t *barrier;
-    double work;
-    int64_t start_ns, end_ns;
-};
-
-__attribute__((target("avx2"))) static double read_memory(void *memory)
-{
-    const __m256i *at = memory, *end = (const __m256i *)((const char *)memory + SLICE_BYTES);
-    __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                      _mm256_setzero_si256()};
-    for (; at < end; at += 8) {
-        _mm_prefetch((const char *)at + 2048, _MM_HINT_T0);
-        _mm_prefetch((const char *)at + 2112, _MM_HINT_T0);
-        _mm_prefetch((const char *)at + 2176, _MM_HINT_T0);
-        _mm_prefetch((const char *)at + 2240, _MM_HINT_T0);
-        for (int i = 0; i < 8; i++)
-            sum[i % 4] = _mm256_xor_si256(sum[i % 4], _mm256_load_si256(at + i));
-    }
-    volatile __m256i sink = sum[0];
-    sink = _mm256_xor_si256(sink, _mm256_xor_si256(sum[1], _mm256_xor_si256(sum[2], sum[3])));
-    (void)sink;
-    return (double)SLICE_BYTES;
-}
-
-/* 12 chains of one instruction, one line of asm, so that no compiler merges or spills them. */
-#define PEAK(name, isa, type, zero, instruction, operations)                                       \
-    __attribute__((target(isa))) static double name(void *memory)                                  \
+/* Twelve sums from zero, each step a dependent instruction of each. */
+#define LOOP(name, body)                                                                           \
+    static void name(void)                                                                         \
     {                                                                                              \
-        (void)memory;                                                                              \
-        type a = zero, b = zero, c0 = zero, c1 = zero, c2 = zero, c3 = zero, c4 = zero, c5 = zero; \
-        type c6 = zero, c7 = zero, c8 = zero, c9 = zero, c10 = zero, c11 = zero;                   \
-        double done = 0;                                                                           \
-        for (int64_t start = clock_ns(); clock_ns() - start < PEAK_NS; done += 1000)               \
-            for (int turn = 0; turn < 1000; turn++)                                                \
-                __asm__ volatile(instruction(0) instruction(1) instruction(2) instruction(3)       \
-                                     instruction(4) instruction(5) instruction(6) instruction(7)   \
-                                         instruction(8) instruction(9) instruction(10)             \
-                                             instruction(11)                                       \
-                                 : "+v"(c0), "+v"(c1), "+v"(c2), "+v"(c3), "+v"(c4), "+v"(c5),     \
-                                   "+v"(c6), "+v"(c7), "+v"(c8), "+v"(c9), "+v"(c10), "+v"(c11)    \
-                                 : "v"(a), "v"(b));                                                \
-        return done * 12 * (operations);                                                           \
+        uint64_t n = LOOPS;                                                                        \
+        __asm__ volatile("vzeroall\n1:\n\t" TWELVE(body) "dec %0\n\tjnz 1b\n\tvzeroupper"          \
+                         : "+r"(n)                                                                 \
+                         :                                                                         \
+                         : CLOBBERS);                                                              \
     }
-#define FMA(i)  "vfmadd231ps %12, %13, %" #i "\n\t"
-#define VNNI(i) "vpdpbusd %12, %13, %" #i "\n\t"
-PEAK(fma_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), FMA, 16)
-PEAK(fma_avx512, "avx512f", __m512, _mm512_setzero_ps(), FMA, 32)
-PEAK(vnni_avx512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), VNNI, 128)
+#define VNNI512(r) "vpdpbusd %%zmm12, %%zmm13, %%zmm" r "\n\t"
+#define VNNI256(r) "vpdpbusd %%ymm12, %%ymm13, %%ymm" r "\n\t"
+#define FMA512(r)  "vfmadd231ps %%zmm12, %%zmm13, %%zmm" r "\n\t"
+#define FMA256(r)  "vfmadd231ps %%ymm12, %%ymm13, %%ymm" r "\n\t"
+#define MADDUBS(r)                                                                                 \
+    "vpmaddubsw %%ymm12, %%ymm13, %%ymm14\n\tvpmaddwd %%ymm14, %%ymm13, %%ymm15\n\t"               \
+    "vpaddd %%ymm15, %%ymm" r ", %%ymm" r "\n\t"
+LOOP(vnni512, VNNI512)
+LOOP(vnni256, VNNI256)
+LOOP(fma512, FMA512)
+LOOP(fma256, FMA256)
+LOOP(maddubs, MADDUBS)
 
 struct tile_config {
     uint8_t palette, start_row, reserved[14];
-    uint16_t bytes_a_row[16];
+    uint16_t row_bytes[16];
     uint8_t rows[16];
 };
 
-__attribute__((target("amx-tile,amx-int8"))) static double amx_int8(void *memory)
+static void amx(void)
 {
-    (void)memory;
-    enum { PERMISSION = 0x1023, TILE_DATA = 18 };  // arch_prctl(ARCH_REQ_XCOMP_PERM)
-    if (syscall(SYS_arch_prctl, PERMISSION, TILE_DATA) != 0)
-        return 0;
     struct tile_config config = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        config.bytes_a_row[i] = 64;
-        config.rows[i] = 16;
-    }
-    _tile_loadconfig(&config);
-    double done = 0;
-    for (int64_t start = clock_ns(); clock_ns() - start < PEAK_NS; done += 1000)
-        for (int turn = 0; turn < 1000; turn++) {
-            _tile_dpbusd(0, 4, 6);
-            _tile_dpbusd(1, 4, 7);
-            _tile_dpbusd(2, 5, 6);
-            _tile_dpbusd(3, 5, 7);
-        }
-    _tile_release();
-    return done * 4 * 16 * 16 * 64 * 2;
+    for (size_t i = 0; i < 8; i++)
+        config.rows[i] = 16, config.row_bytes[i] = 64;
+    uint64_t n = LOOPS / 8;
+    __asm__ volatile("ldtilecfg %1\n\ttilezero %%tmm4\n\ttilezero %%tmm5\n1:\n\t"
+                     "tdpbssd %%tmm5, %%tmm4, %%tmm0\n\ttdpbssd %%tmm5, %%tmm4, %%tmm1\n\t"
+                     "tdpbssd %%tmm5, %%tmm4, %%tmm2\n\ttdpbssd %%tmm5, %%tmm4, %%tmm3\n\t"
+                     "dec %0\n\tjnz 1b\n\ttilerelease"
+                     : "+r"(n)
+                     : "m"(config)
+                     : "cc", "memory");
 }
 
-static void *worker_main(void *argument)
+static const struct {
+    const char *name, *unit;
+    enum cpu_level level;
+    void (*run)(void);
+    double operations;  // of a call; a multiply-add is two
+} COMPUTE[] = {
+    {"int8, AVX2 maddubs", "TOPS", CPU_AVX2, maddubs, 12.0 * LOOPS * 64},
+    {"int8, vpdpbusd 256", "TOPS", CPU_AVX512, vnni256, 12.0 * LOOPS * 64},
+    {"int8, vpdpbusd 512", "TOPS", CPU_AVX512, vnni512, 12.0 * LOOPS * 128},
+    {"int8, AMX", "TOPS", CPU_AMX, amx, 4.0 * (LOOPS / 8) * 32768},
+    {"f32, FMA 256", "TFLOPS", CPU_AVX2, fma256, 12.0 * LOOPS * 16},
+    {"f32, FMA 512", "TFLOPS", CPU_AVX512, fma512, 12.0 * LOOPS * 32},
+};
+
+struct worker {
+    pthread_t thread;
+    pthread_barrier_t *barrier;
+    void (*run)(void);  // or, when NULL, reads
+    uint8_t *memory;
+    size_t bytes;
+    double seconds[RUNS];
+};
+
+static double clock_s(clockid_t id)
 {
-    struct worker *w = argument;
-    pthread_barrier_wait(w->barrier);
-    w->start_ns = clock_ns();
-    w->work = w->fn(w->memory);
-    w->end_ns = clock_ns();
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Loads every byte once; 1 KB ahead is fetched. */
+static void read_all(const uint8_t *memory, size_t bytes)
+{
+    const uint8_t *at = memory;
+    size_t n = bytes / 128;
+    __asm__ volatile("1:\n\tprefetcht0 1024(%0)\n\tprefetcht0 1088(%0)\n\t"
+                     "vmovdqa (%0), %%ymm0\n\tvmovdqa 32(%0), %%ymm1\n\t"
+                     "vmovdqa 64(%0), %%ymm2\n\tvmovdqa 96(%0), %%ymm3\n\t"
+                     "sub $-128, %0\n\tdec %1\n\tjnz 1b\n\tvzeroupper"
+                     : "+r"(at), "+r"(n)
+                     :
+                     : CLOBBERS);
+}
+
+static void *work(void *context)
+{
+    struct worker *w = context;
+    for (size_t i = 0; i < RUNS; i++) {
+        clockid_t id = w->run ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+        pthread_barrier_wait(w->barrier);
+        double start = clock_s(id);
+        if (w->run)
+            w->run();
+        /* At least 32 MB a run: small areas several times over. */
+        for (size_t done = 0; !w->run && (done == 0 || done < (32 << 20)); done += w->bytes)
+            read_all(w->memory, w->bytes);
+        w->seconds[i] = clock_s(id) - start;
+    }
     return NULL;
 }
 
-/* Work a nanosecond of all threads together. */
-static double run(probe_fn *fn, void *const *memory, size_t n_threads)
+/* Seconds of the best run of n_threads at once; a run takes as long as its slowest thread. */
+static double measure(size_t n_threads, void (*run)(void), size_t bytes)
 {
     static struct worker workers[THREADS_MAX];
     pthread_barrier_t barrier;
     pthread_barrier_init(&barrier, NULL, (unsigned)n_threads);
     for (size_t i = 0; i < n_threads; i++) {
-        workers[i] = (struct worker){.fn = fn, .memory = memory[i], .barrier = &barrier};
-        if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
-            exit(1);
+        workers[i] = (struct worker){.barrier = &barrier, .run = run, .bytes = bytes};
+        if (!run) {
+            workers[i].memory = mmap(NULL, bytes + 4096, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (workers[i].memory == MAP_FAILED) {
+                perror("mmap");
+                exit(1);
+            }
+            madvise(workers[i].memory, bytes, MADV_HUGEPAGE);
+            memset(workers[i].memory, (int)i + 1, bytes);
+        }
+        pthread_create(&workers[i].thread, NULL, work, &workers[i]);
     }
-    double work = 0;
-    int64_t first = INT64_MAX, last = 0;
     for (size_t i = 0; i < n_threads; i++) {
         pthread_join(workers[i].thread, NULL);
-        work += workers[i].work;
-        first = workers[i].start_ns < first ? workers[i].start_ns : first;
-        last = workers[i].end_ns > last ? workers[i].end_ns : last;
+        if (!run)
+            munmap(workers[i].memory, bytes + 4096);
+    }
+    double best = 0;
+    for (size_t r = 0; r < RUNS; r++) {
+        double slowest = 0;
+        for (size_t i = 0; i < n_threads; i++)
+            slowest = workers[i].seconds[r] > slowest ? workers[i].seconds[r] : slowest;
+        best = r == 0 || slowest < best ? slowest : best;
     }
     pthread_barrier_destroy(&barrier);
-    return work / (double)(last - first);
-}
-
-static double best_of(probe_fn *fn, void *const *memory, size_t n_threads)
-{
-    double best = 0;
-    for (int pass = 0; pass < PASSES; pass++) {
-        double rate = run(fn, memory, n_threads);
-        best = rate > best ? rate : best;
-    }
     return best;
-}
-
-static size_t cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 1)
-        return 1;
-    return (size_t)CPU_COUNT(&set);
-}
-
-static bool has_flag(const char *flag)
-{
-    char line[8192], *found = NULL;
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    while (file && !found && fgets(line, sizeof line, file))
-        found = strncmp(line, "flags", 5) == 0 ? strstr(line, flag) : NULL;
-    if (file)
-        fclose(file);
-    return found != NULL;
 }
 
 int main(int argc, char **argv)
 {
-    size_t n_threads = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-    bool json = argc > 2 && strcmp(argv[2], "json") == 0;
-    n_threads = n_threads ? n_threads : cores();
-    n_threads = n_threads < THREADS_MAX ? n_threads : THREADS_MAX;
-    void *memory[THREADS_MAX] = {NULL};
-    for (size_t i = 0; i < n_threads; i++) {
-        memory[i] =
-            mmap(NULL, SLICE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory[i] == MAP_FAILED)
-            return 1;
-        madvise(memory[i], SLICE_BYTES, MADV_HUGEPAGE);
-        memset(memory[i], 1, SLICE_BYTES);
-    }
-    const struct {
-        const char *name, *flag;
-        probe_fn *fn;
-    } probes[] = {{"read", "avx2", read_memory},
-                  {"fma_avx2", "fma", fma_avx2},
-                  {"fma_avx512", "avx512f", fma_avx512},
-                  {"vnni_avx512", "avx512_vnni", vnni_avx512},
-                  {"amx_int8", "amx_int8", amx_int8}};
-    const char *separator = json ? "{" : "";
-    for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
-        if (!has_flag(probes[i].flag))
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t all = argc > 1 ? strtoul(argv[1], NULL, 10) : (size_t)(online > 0 ? online : 1);
+    all = all < 1 ? 1 : all > THREADS_MAX ? THREADS_MAX : all;
+    printf("%-26s %12s %12zu threads\n", "", "1 thread", all);
+    for (size_t i = 0; i < sizeof COMPUTE / sizeof COMPUTE[0]; i++) {
+        if (!kernels_level_available(COMPUTE[i].level)) {
+            printf("%-26s not on this CPU\n", COMPUTE[i].name);
             continue;
-        double one = best_of(probes[i].fn, memory, 1);
-        double all = n_threads > 1 ? best_of(probes[i].fn, memory, n_threads) : one;
-        if (json)
-            printf("%s\"%s\": [%.1f, %.1f]", separator, probes[i].name, one, all);
-        else
-            printf("%-12s 1 thread %8.1f, %zu threads %8.1f %s\n", probes[i].name, one, n_threads,
-                   all, i == 0 ? "GB/s" : "G operations/s");
-        separator = ", ";
+        }
+        double one = COMPUTE[i].operations / measure(1, COMPUTE[i].run, 0) * 1e-12;
+        double many = (double)all * COMPUTE[i].operations / measure(all, COMPUTE[i].run, 0) * 1e-12;
+        printf("%-26s %12.3f %12.3f %s\n", COMPUTE[i].name, one, many, COMPUTE[i].unit);
     }
-    if (json)
-        printf("}\n");
+    for (size_t i = 0; kernels_best_level() >= CPU_AVX2 && i < 3; i++) {
+        size_t bytes = READ_BYTES[i];
+        double passes = bytes < (32 << 20) ? (double)((32 << 20) / bytes) : 1;
+        double one = passes * (double)bytes / measure(1, NULL, bytes) * 1e-9;
+        double many = passes * (double)(all * bytes) / measure(all, NULL, bytes) * 1e-9;
+        printf("read, %6zu KB a thread    %12.1f %12.1f GB/s\n", bytes >> 10, one, many);
+    }
     return 0;
 }

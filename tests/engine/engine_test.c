@@ -191,8 +191,11 @@ static int set_up(void **state)
         requests[i] = make_request(i);
     for (size_t d = 0; d < 2; d++) {
         assert_true(tiny_chat_model_write(DTYPES[d], paths[d]));
-        struct engine *engine = open_engine((struct engine_options){
-            .model_path = paths[d], .threads = 1, .parallel = 2, .no_prefix_cache = true});
+        struct engine *engine = open_engine((struct engine_options){.model_path = paths[d],
+                                                                    .threads = 1,
+                                                                    .parallel = 2,
+                                                                    .no_prefix_cache = true,
+                                                                    .no_speculation = true});
         for (size_t i = 0; i < N_REQUESTS; i++) {
             ask(engine, &requests[i], &alone[d][i]);
             assert_int_equal(alone[d][i].end, EVENT_DONE);
@@ -219,6 +222,8 @@ static void same_request_same_bytes(void **state)
         {.threads = 1, .parallel = 16, .prefill_chunk = 512},
         {.threads = 2, .parallel = 8, .prefill_chunk = 16, .no_prefix_cache = true},
         {.threads = 3, .parallel = 20, .prefill_chunk = 64},
+        {.threads = 1, .parallel = 2, .prefill_chunk = 512},
+        {.threads = 2, .parallel = 4, .prefill_chunk = 64, .no_speculation = true},
         {.threads = 2, .parallel = 6, .prefill_chunk = 7, .kv_bytes = 21 * BLOCK},
         {.threads = 2,
          .parallel = 8,
@@ -227,7 +232,7 @@ static void same_request_same_bytes(void **state)
          .no_prefix_cache = true},
     };
     struct engine_metrics m;
-    uint64_t hits = 0;
+    uint64_t hits = 0, drafts = 0, right = 0;
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
         for (size_t d = 0; d < 2; d++) {
             struct engine_options options = settings[k];
@@ -245,9 +250,13 @@ static void same_request_same_bytes(void **state)
             check_nothing_is_held(engine);
             engine_metrics(engine, &m);
             hits += m.prefix_hits;
+            drafts += m.draft_tokens;
+            right += m.draft_tokens_accepted;
+            assert_true(!options.no_speculation || m.draft_tokens == 0);
             engine_close(engine);
         }
     assert_true(hits > 0);
+    assert_true(right > 0 && drafts > right);  // guesses were both right and wrong
 }
 
 static size_t blocks_worst(const struct job_request *r, size_t n_prompt)
@@ -278,9 +287,10 @@ static void preemption_changes_nothing(void **state)
     engine_close(engine);
     for (int prefix_cache = 0; prefix_cache < 2; prefix_cache++) {
         struct engine_metrics m = {0};
-        engine = open_engine((struct engine_options){
-            .threads = 2, .prefill_chunk = 24, .kv_bytes = n_blocks * block_bytes,
-            .no_prefix_cache = prefix_cache == 0});
+        engine = open_engine((struct engine_options){.threads = 2,
+                                                     .prefill_chunk = 24,
+                                                     .kv_bytes = n_blocks * block_bytes,
+                                                     .no_prefix_cache = prefix_cache == 0});
         for (int attempt = 0; attempt < 20 && m.preemptions == 0; attempt++) {
             struct job *jobs[8];
             for (size_t i = 0; i < 8; i++)

@@ -8,7 +8,7 @@
  *
  * fuzz-sources: engine/base server/params.c server/params_table.c server/json_members.c
  *   server/generation_request.c server/request_lists.c server/chat_request.c
- *   server/completion_request.c server/api_error.c
+ *   server/chat_tools.c server/chat_reasoning.c server/completion_request.c server/api_error.c
  * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -145,14 +145,63 @@ static void check_nothing_silent(const cJSON *root, bool chat, const struct buf 
                         (!node->valuestring[0] || strcmp(node->valuestring, "medium") == 0));
         FUZZ_CHECK(nothing);
     }
-    const cJSON *tools = chat ? member(root, "tools") : NULL, *choice = member(root, "tool_choice");
-    if (tools && cJSON_GetArraySize(tools) > 0) {
-        FUZZ_CHECK(cJSON_IsString(choice) && strcmp(choice->valuestring, "none") == 0);
-        FUZZ_CHECK(strstr(ignored->bytes, "tools"));
-    }
     for (size_t i = 0; i < ignored->n_bytes; i++)
         FUZZ_CHECK(ignored->bytes[i] >= 0x20 && ignored->bytes[i] < 0x7f);
     FUZZ_CHECK(ignored->n_bytes <= IGNORED_BYTES_MAX);
+}
+
+static bool says(const cJSON *node, const char *word)
+{
+    return cJSON_IsString(node) && strcmp(node->valuestring, word) == 0;
+}
+
+/* The job has the body's tools as written, unless none may be called; a call cannot be forced. */
+static void check_tools(const cJSON *root, const struct job_request *job)
+{
+    const cJSON *tools = member(root, "tools"), *choice = member(root, "tool_choice");
+    const cJSON *parallel = member(root, "parallel_tool_calls");
+    bool any = cJSON_GetArraySize(tools) > 0, none = says(choice, "none");
+    FUZZ_CHECK(!choice || none || says(choice, "auto") || (any && cJSON_IsObject(choice)));
+    if (!any || none)
+        FUZZ_CHECK(!job->tools_json);
+    FUZZ_CHECK(!job->one_tool_call || cJSON_IsFalse(parallel));
+    if (!job->tools_json)
+        return;
+    cJSON *list = cJSON_Parse(job->tools_json);
+    const cJSON *tool, *other;
+    FUZZ_CHECK(cJSON_IsArray(list) && cJSON_GetArraySize(list) <= REQUEST_TOOLS_MAX);
+    if (!cJSON_IsObject(choice))
+        FUZZ_CHECK(cJSON_Compare(list, tools, true));
+    cJSON_ArrayForEach(tool, list)
+    {
+        bool found = false;
+        cJSON_ArrayForEach(other, tools) found = found || cJSON_Compare(tool, other, true);
+        FUZZ_CHECK(found);
+        const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
+        const cJSON *name = cJSON_GetObjectItemCaseSensitive(function, "name");
+        FUZZ_CHECK(cJSON_IsString(name) && strlen(name->valuestring) <= 128);
+        for (const char *at = name->valuestring; *at; at++)
+            FUZZ_CHECK(*at > ' ' && *at < 0x7f && *at != '"');
+    }
+    cJSON_Delete(list);
+}
+
+/* What the template sees: an object, with the client's own variables in it. */
+static void check_variables(const cJSON *root, const struct job_request *job)
+{
+    const cJSON *own = member(root, "chat_template_kwargs"), *node;
+    struct json_limits limits = {REQUEST_DEPTH_MAX, REQUEST_NODES_MAX};
+    const char *text = job->template_variables_json;
+    if (!text) {
+        FUZZ_CHECK(!own && !member(root, "enable_thinking") && !member(root, "thinking"));
+        return;
+    }
+    FUZZ_CHECK(json_scan(text, strlen(text), &limits, NULL) == OK);
+    cJSON *object = cJSON_Parse(text);
+    FUZZ_CHECK(cJSON_IsObject(object));
+    cJSON_ArrayForEach(node, own) FUZZ_CHECK(
+        cJSON_Compare(node, cJSON_GetObjectItemCaseSensitive(object, node->string), true));
+    cJSON_Delete(object);
 }
 
 static void check_messages(const cJSON *root, const struct job_request *job)
@@ -172,7 +221,9 @@ static void check_messages(const cJSON *root, const struct job_request *job)
         for (size_t i = 0; i < 4; i++)
             known = known || (cJSON_IsString(role) && strcmp(role->valuestring, roles[i]) == 0);
         FUZZ_CHECK(known);
-        bool calls = cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(message, "tool_calls"));
+        bool calls = cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(message, "tool_calls")) ||
+                     cJSON_HasObjectItem(message, "reasoning_content") ||
+                     cJSON_HasObjectItem(message, "reasoning");
         FUZZ_CHECK(cJSON_IsString(content) || cJSON_IsArray(content) || calls);
         const cJSON *before = cJSON_GetObjectItemCaseSensitive(given, "content");
         FUZZ_CHECK(!content || cJSON_IsArray(content) || cJSON_Compare(content, before, true));
@@ -231,6 +282,12 @@ static const char *const values[] = {
     "[{\"role\":\"developer\",\"content\":\"x\"}]",
     "[{\"role\":\"developer\",\"content\":\"x\"},{\"role\":\"user\",\"content\":[]}]",
     "{\"tools\":[]}",
+    "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]",
+    "{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"auto\",\"tools\":[{\"type\":"
+    "\"function\",\"function\":{\"name\":\"f\"}}]}}",
+    "{\"type\":\"enabled\"}",
+    "{\"effort\":\"low\",\"enabled\":false,\"summary\":\"auto\"}",
+    "{\"enable_thinking\":true,\"a\":1.0}",
     "[[5,1],[\"a\",false]]",
     "[[5]]"};
 
@@ -322,11 +379,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!request.ignored.bytes)
         buf_append_text(&request.ignored, "");
     check_nothing_silent(root, chat, &request.ignored);
-    FUZZ_CHECK(!strict || request.ignored.n_bytes == 0 || strstr(request.ignored.bytes, "tools") ||
+    FUZZ_CHECK(!strict || request.ignored.n_bytes == 0 ||
+               strstr(request.ignored.bytes, "reasoning.") ||
                strstr(request.ignored.bytes, "stream_options."));
-    if (chat)
+    if (chat) {
         check_messages(root, &request.job);
-    else
+        check_tools(root, &request.job);
+        check_variables(root, &request.job);
+    } else
         FUZZ_CHECK((request.job.prompt != NULL) != (request.job.prompt_tokens != NULL));
     const cJSON *stream = member(root, "stream");
     FUZZ_CHECK(request.shape.stream == (stream && cJSON_IsTrue(stream)));

@@ -258,11 +258,13 @@ int main(int argc, char **argv)
     guarded_open(&f_buffer, (ROWS_MAX + FIRST_MAX) * COLS_MAX * sizeof(float));
     guarded_open(&y_buffer, ROWS_MAX * (PANELS_MAX * PANEL_ROWS + Y_EXTRA) * sizeof(float));
     static const size_t cols_32[] = {32, 96, 576, 1536}, cols_256[] = {256, 768, 1536, COLS_MAX};
+    static const size_t cols_64[] = {64, 192, 576, 1536};
     static const size_t cols_float[] = {1, 2, 7, 576};
     for (EACH(t, product_types)) {
         enum dtype dtype = product_types[t];
         const size_t *cols = !is_quantised(dtype)                       ? cols_float
                              : dtype_info(dtype)->block_elements == 256 ? cols_256
+                             : dtype_info(dtype)->block_elements == 64  ? cols_64
                                                                         : cols_32;
         for (int fill = 0; fill < FILLS; fill++) {
             for (size_t i = 0; i < 4; i++) {

@@ -43,7 +43,13 @@ static size_t panel_bytes_of(enum dtype dtype, size_t n_cols)
     static const struct {
         enum dtype dtype;
         size_t bits;
-    } wider[] = {{DTYPE_Q3_K, 16 + 3 * 256 + 16 * 8}, {DTYPE_IQ4_XS, 16 + 4 * 256 + 8 * 8}};
+    } wider[] = {
+        {DTYPE_Q3_K, 16 + 3 * 256 + 16 * 8},   {DTYPE_IQ4_XS, 16 + 4 * 256 + 8 * 8},
+        {DTYPE_IQ3_XXS, 16 + 4 * 256 + 8 * 8}, {DTYPE_IQ3_S, 16 + 4 * 256 + 8 * 8},
+        {DTYPE_IQ2_XXS, 16 + 3 * 256 + 8 * 8}, {DTYPE_IQ2_XS, 16 + 3 * 256 + 16 * 8},
+        {DTYPE_IQ2_S, 16 + 3 * 256 + 16 * 8},  {DTYPE_IQ1_S, 16 + 3 * 256 + 8 * 8},
+        {DTYPE_IQ1_M, 16 + 3 * 256 + 16 * 8},  {DTYPE_TQ1_0, 16 + 2 * 256},
+    };
     const struct dtype_info *info = dtype_info(dtype);
     for (EACH(i, wider)) {
         if (wider[i].dtype == dtype)
@@ -97,23 +103,12 @@ static void check_sizes(void)
         enum dtype dtype;
         size_t n_cols, bytes;
     } cases[] = {
-        {DTYPE_Q4_0, 0, 0},
-        {DTYPE_Q4_0, 31, 0},
-        {DTYPE_Q4_0, 33, 0},
-        {DTYPE_Q4_0, 32, 320},
-        {DTYPE_Q4_1, 32, 320},
-        {DTYPE_Q4_K, 32, 0},
-        {DTYPE_Q4_K, 256, 2304},
-        {DTYPE_Q6_K, 256, 3392},
-        {DTYPE_Q8_0, 64, 1088},
-        {DTYPE_F16, 1, 64},
-        {DTYPE_F32, 3, 192},
-        {DTYPE_IQ2_XS, 256, 0},
-        {DTYPE_I32, 32, 0},
-        {DTYPE_F64, 32, 0},
-        {(enum dtype)9999, 32, 0},
-        {DTYPE_F32, SIZE_MAX, 0},
-        {DTYPE_Q8_0, SIZE_MAX / 32 * 32, 0},
+        {DTYPE_Q4_0, 0, 0},        {DTYPE_Q4_0, 31, 0},      {DTYPE_Q4_0, 33, 0},
+        {DTYPE_Q4_0, 32, 320},     {DTYPE_Q4_1, 32, 320},    {DTYPE_Q4_K, 32, 0},
+        {DTYPE_Q4_K, 256, 2304},   {DTYPE_Q6_K, 256, 3392},  {DTYPE_Q8_0, 64, 1088},
+        {DTYPE_F16, 1, 64},        {DTYPE_F32, 3, 192},      {DTYPE_IQ2_XS, 255, 0},
+        {DTYPE_I8, 256, 0},        {DTYPE_I32, 32, 0},       {DTYPE_F64, 32, 0},
+        {(enum dtype)9999, 32, 0}, {DTYPE_F32, SIZE_MAX, 0}, {DTYPE_Q8_0, SIZE_MAX / 32 * 32, 0},
     };
     for (EACH(i, cases)) {
         check_begin("pack_panel_bytes case %zu", i);

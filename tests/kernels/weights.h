@@ -10,10 +10,11 @@
     i < sizeof(array) / sizeof(array)[0];                                                          \
     i++
 
-static const enum dtype product_types[] = {DTYPE_Q4_0,  DTYPE_Q4_1, DTYPE_Q5_0,   DTYPE_Q5_1,
-                                           DTYPE_Q8_0,  DTYPE_Q2_K, DTYPE_Q3_K,   DTYPE_Q4_K,
-                                           DTYPE_Q5_K,  DTYPE_Q6_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS,
-                                           DTYPE_MXFP4, DTYPE_F16,  DTYPE_BF16,   DTYPE_F32};
+static const enum dtype product_types[] = {
+    DTYPE_Q4_0,    DTYPE_Q4_1,  DTYPE_Q5_0,    DTYPE_Q5_1,   DTYPE_Q8_0,   DTYPE_Q2_K,  DTYPE_Q3_K,
+    DTYPE_Q4_K,    DTYPE_Q5_K,  DTYPE_Q6_K,    DTYPE_IQ4_NL, DTYPE_IQ4_XS, DTYPE_MXFP4, DTYPE_NVFP4,
+    DTYPE_IQ3_XXS, DTYPE_IQ3_S, DTYPE_IQ2_XXS, DTYPE_IQ2_XS, DTYPE_IQ2_S,  DTYPE_IQ1_S, DTYPE_IQ1_M,
+    DTYPE_TQ1_0,   DTYPE_TQ2_0, DTYPE_F16,     DTYPE_BF16,   DTYPE_F32};
 
 static inline bool is_quantised(enum dtype dtype)
 {
@@ -45,7 +46,15 @@ static inline void scale_fields(enum dtype dtype, int at[2])
     case DTYPE_Q6_K:
         at[0] = 208;
         break;
+    case DTYPE_TQ1_0:
+        at[0] = 52;
+        break;
+    case DTYPE_TQ2_0:
+        at[0] = 64;
+        break;
     case DTYPE_MXFP4:
+    case DTYPE_NVFP4:
+    case DTYPE_IQ1_M:
         break;
     default:
         at[0] = 0;
@@ -113,6 +122,11 @@ static inline void make_row(enum dtype dtype, size_t n_cols, enum fill fill, uin
             uint16_t half = scale_value(fill, bits);
             if (at[i] >= 0)
                 memcpy(out + block * info->block_bytes + at[i], &half, 2);
+            /* Four bits in each u16 of the scales. */
+            for (size_t j = 0; dtype == DTYPE_IQ1_M && i == 0 && j < 4; j++) {
+                uint8_t *at_j = out + block * info->block_bytes + 49 + 2 * j;
+                *at_j = (uint8_t)((*at_j & 15) | (half >> (4 * j) & 15) << 4);
+            }
             if (dtype == DTYPE_MXFP4)
                 out[block * info->block_bytes] = exponent_value(fill, bits);
         }

@@ -54,7 +54,7 @@ static void play(enum endpoint endpoint, bool stream, uint64_t cuts, char *joine
     struct buf out;
     buf_init(&out, 1 << 20);
     answer_init(&answer, &shape);
-    assert_true(answer_prepare(&answer, "m\"x", "fp", 7));
+    assert_true(answer_prepare(&answer, "m\"x", "fp", 7, 0));
     if (stream)
         answer_stream_start(&answer, &out);
     size_t from = 0;
@@ -153,7 +153,7 @@ static void logprobs(void **state)
         buf_init(&out, 1 << 16);
         shape.endpoint = chat ? ENDPOINT_CHAT : ENDPOINT_COMPLETIONS;
         answer_init(&answer, &shape);
-        assert_true(answer_prepare(&answer, "m", "fp", 0));
+        assert_true(answer_prepare(&answer, "m", "fp", 0, 0));
         struct job_event event = {.type = EVENT_TEXT,
                                   .text = "\xc3\xa9\xef\xbf\xbd",
                                   .n_bytes = 5,

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Same request, same bytes: the promise of DESIGN, "Numbers", judged from outside over HTTP.
 
-N different requests (greedy and seeded) are answered each alone by a first server. Then other
-servers answer them all at once, over the thread counts, prefill chunks, with and without the prefix
-cache, with a KV pool so small that sequences are preempted, and after a restart. Token ids and the
-top-20 log-probabilities, printed in full float precision, must be identical every time.
+N different requests (greedy and seeded) are answered each alone by a first server, without
+speculation. Then other servers answer them all at once, over the thread counts, prefill chunks, with
+and without the prefix cache and speculation, with a KV pool so small that sequences are preempted,
+and after a restart. Token ids and the top-20 log-probabilities, printed in full float precision, must be identical every time.
 
     same_bytes.py --model FILE [--binary build/release/wicara] [--count 64] [--quick]
 
@@ -103,6 +103,7 @@ def cases(quick):
         yield "1 thread, no prefix cache, together", ["--threads", 1, "--no-prefix-cache"], None
         yield "3 threads, chunk 64, tiny KV pool", ["--threads", 3, "--prefill-chunk", 64,
                                                     "--kv-memory", "20M"], "preempt"
+        yield "2 threads, 4 sequences", ["--threads", 2, "--parallel", 4], "guess"
         return
     for threads in (1, 2, 3):
         for chunk in (16, 64, 512):
@@ -111,6 +112,10 @@ def cases(quick):
                 # A chunk of 16 admits so slowly that few sequences decode at once.
                 yield name, ["--threads", threads, "--prefill-chunk", chunk, *cache], \
                     "decode" if chunk > 16 else None
+    for speculation in ("ngram", "off"):
+        yield f"4 sequences, speculation {speculation}", \
+            ["--threads", 2, "--parallel", 4, "--speculation", speculation], "guess" if speculation != "off" else None
+    yield "tiny KV pool, 3 sequences", ["--threads", 2, "--parallel", 3, "--kv-memory", "24M"], "guess"
     yield "tiny KV pool", ["--threads", 2, "--kv-memory", "24M"], "preempt"
     yield "tiny KV pool, chunk 16", ["--threads", 2, "--prefill-chunk", 16, "--kv-memory", "24M"], "preempt"
 
@@ -131,7 +136,7 @@ def main():
         passed, failed = passed + bool(ok), failed + (not ok)
         print(("ok    " if ok else "FAIL  ") + name + (f": {detail}" if detail else ""), flush=True)
 
-    with Server(args.binary, args.model, "--threads", 2, *common) as server:
+    with Server(args.binary, args.model, "--threads", 2, "--speculation", "off", *common) as server:
         reference = ask_alone(server, requests)
         again = ask_together(server, requests)
         wrong = differing(reference, again)
@@ -158,6 +163,10 @@ def main():
             report_first_difference(reference, answers, wrong[0])
         if expect == "decode" and args.count >= 64:
             check(name + ": at least 16 decode rows a step", rows >= 16, f"{rows:.1f}")
+        if expect == "guess":
+            drafted = metrics["vllm:spec_decode_num_draft_tokens_total"]
+            accepted = metrics["vllm:spec_decode_num_accepted_tokens_total"]
+            check(name + ": guesses right and wrong", 0 < accepted < drafted, f"{accepted:.0f} of {drafted:.0f} right")
         if expect == "preempt":
             check(name + ": preemption happened", preempted > 0, f"{preempted:.0f}")
     print(f"{passed} passed, {failed} failed")

@@ -67,6 +67,9 @@ static const struct tiny_model TINY_MODELS[] = {
     {"llama_iq4_nl", "llama", TINY_SHAPE, .dtype = DTYPE_IQ4_NL},
     {"llama_iq4_xs", "llama", TINY_WIDE, .dtype = DTYPE_IQ4_XS},
     {"llama_mxfp4", "llama", TINY_SHAPE, .dtype = DTYPE_MXFP4},
+    {"llama_iq3_s", "llama", TINY_WIDE, .dtype = DTYPE_IQ3_S},
+    {"llama_iq2_xxs", "llama", TINY_WIDE, .dtype = DTYPE_IQ2_XXS},
+    {"llama_tq2_0", "llama", TINY_WIDE, .dtype = DTYPE_TQ2_0},
     {"qwen2_f16", "qwen2", TINY_SHAPE, .dtype = DTYPE_F16, .biases = true},
     {"qwen3_f16", "qwen3", TINY_SHAPE, .dtype = DTYPE_F16},
 };
@@ -116,6 +119,8 @@ static inline void tiny_scales(enum dtype dtype, uint8_t *block)
         {DTYPE_Q5_K, 0, 0x0c00, 2, 0x1c00},   {DTYPE_Q6_K, 208, 0x0400, 0, 0},
         {DTYPE_Q2_K, 80, 0x2000, 82, 0x2000}, {DTYPE_Q3_K, 108, 0x1c00, 0, 0},
         {DTYPE_IQ4_NL, 0, 0x1400, 0, 0},      {DTYPE_IQ4_XS, 0, 0x0400, 0, 0},
+        {DTYPE_IQ3_S, 0, 0x1000, 0, 0},       {DTYPE_IQ2_XXS, 0, 0x1800, 0, 0},
+        {DTYPE_TQ2_0, 64, 0x2c00, 0, 0},
     };
     if (dtype == DTYPE_MXFP4)
         block[0] = (uint8_t)(122 + (block[0] & 1));

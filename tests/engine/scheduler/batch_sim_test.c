@@ -6,6 +6,9 @@
  * foreign, missing or misplaced cell changes the output, which is compared with the output of the
  * same request computed alone (I5, I3, I10 of the invariants below).
  *
+ * Guessed tokens come from that lone answer, some of them spoilt: right ones must shorten the way,
+ * wrong ones must leave no trace in tokens or blocks.
+ *
  * After every step: I1 the cache's references equal a recount, within the planner's account; I8 a
  * step's rows and sequences stay within the limits, and a planned step always finds its blocks; I7
  * the oldest unpaused job advances, and all ends within a bound of steps; I6 a cancelled job holds
@@ -31,6 +34,7 @@ enum {
     TOKENS_MAX = PROMPT_MAX + NEW_MAX,
     CHOICES = 4,
     VOCAB = 300,
+    DRAFTS_MAX = 8,
     END_TOKEN = 7,  // one draw in three hundred ends a choice early
 };
 
@@ -44,6 +48,8 @@ struct sim_job {
     struct sequence *sequences[CHOICES];
     int32_t tokens[CHOICES][TOKENS_MAX];
     int32_t n_tokens[CHOICES];
+    int32_t answers[CHOICES][TOKENS_MAX];  // the same request alone
+    int32_t n_answers[CHOICES];
     bool ended[CHOICES];
 };
 
@@ -56,6 +62,7 @@ struct sim {
     int32_t n_jobs, n_left, step;
     uint64_t trace;
     uint64_t n_preemptions, n_forked_preempted, n_matched, n_forks, n_rows, n_lost;
+    uint64_t n_drafted, n_accepted;
 };
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -94,25 +101,30 @@ static uint64_t *cell_at(const struct sim *sim, const struct sequence *sequence,
     return cells + position % KV_TOKENS_PER_BLOCK;
 }
 
-static uint64_t run_rows(struct sim *sim, const struct sim_job *job, int32_t choice, int32_t first,
-                         int32_t n_rows)
+/* Runs the rows; digests[d] is of the cells up to the last known token and d guessed ones. */
+static void run_rows(struct sim *sim, const struct sim_job *job, const struct batch_item *item,
+                     uint64_t digests[1 + DRAFTS_MAX])
 {
+    int32_t choice = item->choice, first = item->first, n_rows = item->n_rows;
     const struct sequence *sequence = job->sequences[choice];
     for (int32_t p = first; p < first + n_rows; p++) {
         uint64_t before = p == 0 ? 0 : *cell_at(sim, sequence, p - 1);
         *cell_at(sim, sequence, p) = cell_of(before, job->tokens[choice][p], p, job->tenant);
     }
     uint64_t digest = 0;
-    for (int32_t p = 0; p < first + n_rows; p++)
+    for (int32_t p = 0; p < first + n_rows; p++) {
         digest = mix(digest, *cell_at(sim, sequence, p));
-    return digest;
+        int32_t d = p - (first + n_rows - item->n_drafts - 1);
+        if (d >= 0)
+            digests[d] = digest;
+    }
 }
 
 /* The same request alone: no blocks, no batch. */
-static void check_alone(const struct sim_job *job, int32_t choice)
+static void answer_alone(struct sim_job *job, int32_t choice)
 {
     int32_t n = job->n_prompt;
-    int32_t tokens[TOKENS_MAX];
+    int32_t *tokens = job->answers[choice];
     uint64_t cell = 0, digest = 0;
     memcpy(tokens, job->prompt, (size_t)n * sizeof *tokens);
     for (int32_t p = 0; p < n; p++) {
@@ -124,8 +136,14 @@ static void check_alone(const struct sim_job *job, int32_t choice)
         if (tokens[n - 1] == END_TOKEN || n == job->n_prompt + job->n_new_max)
             break;
     }
+    job->n_answers[choice] = n;
+}
+
+static void check_alone(const struct sim_job *job, int32_t choice)
+{
+    int32_t n = job->n_answers[choice];
     assert_int_equal(n, job->n_tokens[choice]);
-    assert_memory_equal(tokens, job->tokens[choice], (size_t)n * sizeof *tokens);
+    assert_memory_equal(job->answers[choice], job->tokens[choice], (size_t)n * sizeof n);
 }
 
 /* ---- the load ---- */
@@ -183,6 +201,7 @@ static void arrive(struct sim *sim, int32_t slot)
     for (int32_t c = 0; c < job->n_choices; c++) {
         memcpy(job->tokens[c], job->prompt, sizeof job->prompt);
         job->n_tokens[c] = job->n_prompt;
+        answer_alone(job, c);
         assert_int_equal(sequence_create(&job->sequences[c], sim->cache, TOKENS_MAX, tenant, NULL),
                          OK);
     }
@@ -242,12 +261,40 @@ static void admit(struct sim *sim)
     }
 }
 
-static void sample(struct sim *sim, int32_t slot, int32_t choice, uint64_t digest)
+/* Guesses what follows, half of the time, and spoils some of it. */
+static void offer_drafts(struct sim *sim, int32_t slot, int32_t c)
 {
     struct sim_job *job = &sim->jobs[slot];
-    int32_t token = token_of(digest, (uint32_t)choice);
+    int32_t n = below(sim, 2 * DRAFTS_MAX),
+            left = job->n_prompt + job->n_new_max - job->n_tokens[c];
+    n = n < DRAFTS_MAX ? n : 0;
+    n = n < left ? n : left - 1;
+    if (n == 0)
+        return;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t at = job->n_tokens[c] + i;
+        int32_t token = at < job->n_answers[c] ? job->answers[c][at] : 0;
+        job->tokens[c][at] = below(sim, 6) == 0 ? below(sim, VOCAB) : token;
+    }
+    apply(sim,
+          (struct batch_event){.type = BATCH_DRAFTED, .job = slot, .choice = c, .n_tokens = n});
+}
+
+static void offer_all_drafts(struct sim *sim)
+{
+    for (int32_t i = 0; i < sim->n_jobs; i++)
+        for (int32_t c = 0; c < sim->jobs[i].n_choices; c++)
+            if (sim->batch.limits.draft_rows_max > 0 && sim->jobs[i].is_known &&
+                !sim->jobs[i].is_over && batch_is_decoding(&sim->batch, i, c))
+                offer_drafts(sim, i, c);
+}
+
+static void sample(struct sim *sim, int32_t slot, int32_t choice, int32_t token, bool was_guessed)
+{
+    struct sim_job *job = &sim->jobs[slot];
     job->tokens[choice][job->n_tokens[choice]++] = token;
-    apply(sim, (struct batch_event){.type = BATCH_SAMPLED, .job = slot, .choice = choice});
+    apply(sim, (struct batch_event){
+                   .type = BATCH_SAMPLED, .job = slot, .choice = choice, .n_tokens = was_guessed});
     sim->trace = mix(sim->trace, mix((uint64_t)slot, (uint64_t)token));
     if (token != END_TOKEN && job->n_tokens[choice] < job->n_prompt + job->n_new_max)
         return;
@@ -273,7 +320,9 @@ static void check_plan(struct sim *sim, const struct batch_plan *plan)
 {
     const struct batch_limits *limits = &sim->batch.limits;
     assert_true(plan->n_items <= limits->sequences_max);
-    assert_true(plan->n_rows - plan->n_decode_rows <= limits->prefill_rows_max);
+    assert_true(plan->n_rows - plan->n_decode_rows - plan->n_draft_rows <=
+                limits->prefill_rows_max);
+    assert_true(plan->n_draft_rows <= limits->draft_rows_max);
     int32_t n_rows = 0;
     for (int32_t i = 0; i < plan->n_items; i++) {
         const struct batch_item *item = &plan->items[i];
@@ -282,26 +331,50 @@ static void check_plan(struct sim *sim, const struct batch_plan *plan)
         assert_false(is_paused(sim, item->job));
         assert_true(item->n_rows >= 1);
         assert_int_equal(item->first, sequence_tokens(job->sequences[item->choice]));
-        assert_int_equal(item->samples, item->first + item->n_rows == job->n_tokens[item->choice]);
+        assert_true(item->n_drafts < item->n_rows && (item->n_drafts == 0 || item->samples));
+        assert_int_equal(item->samples, item->first + item->n_rows - item->n_drafts ==
+                                            job->n_tokens[item->choice]);
         n_rows += item->n_rows;
     }
     assert_int_equal(n_rows, plan->n_rows);
 }
 
-static void finish_item(struct sim *sim, const struct batch_item *item, uint64_t digest)
+/* The known token's successor, then that of each guess that was right. */
+static void finish_choice(struct sim *sim, const struct batch_item *item, int32_t c,
+                          const uint64_t digests[1 + DRAFTS_MAX])
+{
+    struct sim_job *job = &sim->jobs[item->job];
+    for (int32_t i = 0; i <= item->n_drafts && !job->ended[c]; i++) {
+        int32_t token = token_of(digests[i], (uint32_t)c);
+        bool was_guessed = i < item->n_drafts && job->tokens[c][job->n_tokens[c]] == token;
+        sample(sim, item->job, c, token, was_guessed);
+        sim->n_accepted += was_guessed;
+        if (!was_guessed)
+            break;
+    }
+    if (item->n_drafts == 0 || job->ended[c])
+        return;
+    sim->n_drafted += (uint64_t)item->n_drafts;
+    sequence_commit(job->sequences[c], job->tokens[c], (size_t)job->n_tokens[c] - 1);
+    sequence_truncate(job->sequences[c], (size_t)job->n_tokens[c] - 1);
+}
+
+static void finish_item(struct sim *sim, const struct batch_item *item,
+                        const uint64_t digests[1 + DRAFTS_MAX])
 {
     struct sim_job *job = &sim->jobs[item->job];
     int32_t n_choices = job->n_choices;
     for (int32_t c = 0; c < n_choices; c++)
         if (item->samples && !job->ended[c] && (item->forks || c == item->choice))
-            sample(sim, item->job, c, digest);
+            finish_choice(sim, item, c, digests);
 }
 
 static void commit_item(struct sim *sim, const struct batch_item *item)
 {
     struct sim_job *job = &sim->jobs[item->job];
     struct sequence *sequence = job->sequences[item->choice];
-    sequence_commit(sequence, job->tokens[item->choice], (size_t)(item->first + item->n_rows));
+    sequence_commit(sequence, job->tokens[item->choice],
+                    (size_t)(item->first + item->n_rows - item->n_drafts));
     for (int32_t c = 0; item->forks && c < job->n_choices; c++)
         if (c != item->choice && !job->ended[c]) {
             assert_int_equal(
@@ -337,9 +410,10 @@ static void check_oldest(const struct sim *sim, const struct batch_plan *plan, i
 static void run_step(struct sim *sim)
 {
     static struct batch_plan plan;
-    uint64_t digests[BATCH_SEQUENCES_MAX];
+    static uint64_t digests[BATCH_SEQUENCES_MAX][1 + DRAFTS_MAX];
     play_events(sim);
     admit(sim);
+    offer_all_drafts(sim);
     int32_t oldest = oldest_running(sim);
     batch_plan(&sim->batch, &plan);
     check_oldest(sim, &plan, oldest);
@@ -364,8 +438,7 @@ static void run_step(struct sim *sim)
                      (unsigned long long)sim->seed, (int)sim->step);
     }
     for (int32_t i = 0; i < plan.n_items; i++)
-        digests[i] = run_rows(sim, &sim->jobs[plan.items[i].job], plan.items[i].choice,
-                              plan.items[i].first, plan.items[i].n_rows);
+        run_rows(sim, &sim->jobs[plan.items[i].job], &plan.items[i], digests[i]);
     if (below(sim, 40) == 0) {  // an abandoned step: written, but nothing of it counts
         sim->n_lost++;
         for (int32_t i = 0; i < plan.n_items; i++) {
@@ -396,6 +469,7 @@ static void run_seed(struct sim *sim, uint64_t seed)
     limits.prefill_rows_max = below(sim, 2) == 0 ? 1 + below(sim, 20) : 100;
     limits.headroom_blocks = below(sim, 2);
     limits.shared_step_us = below(sim, 2) * 1000;
+    limits.draft_rows_max = below(sim, 2) * (1 + below(sim, 3 * DRAFTS_MAX));
     batch_init(&sim->batch, &limits);
     struct kv_layout layout = {.groups = {{.n_layers = 1, .n_kv_heads = 1, .head_dim = 16}},
                                .n_groups = 1};
@@ -442,6 +516,7 @@ static void invariants_hold(void **state)
 #endif
     uint64_t n_seeds = setting("WICARA_SIM_SEEDS", n_usual), first = setting("WICARA_SIM_FIRST", 1);
     uint64_t steps = 0, preemptions = 0, forked = 0, matched = 0, forks = 0, lost = 0, rows = 0;
+    uint64_t drafted = 0, accepted = 0;
     for (uint64_t seed = first; seed < first + n_seeds; seed++) {
         run_seed(&sim, seed);
         steps += (uint64_t)sim.step;
@@ -451,6 +526,8 @@ static void invariants_hold(void **state)
         forks += sim.n_forks;
         lost += sim.n_lost;
         rows += sim.n_rows;
+        drafted += sim.n_drafted;
+        accepted += sim.n_accepted;
         if (seed % 50 == 0) {
             uint64_t trace = sim.trace;
             run_seed(&sim, seed);
@@ -459,13 +536,14 @@ static void invariants_hold(void **state)
     }
     print_message("  %llu seeds, %llu steps, %llu rows, %llu preemptions (%llu of forked jobs), "
                   "%llu forks, %llu cached "
-                  "tokens, %llu lost steps\n",
+                  "tokens, %llu lost steps, %llu of %llu guessed tokens right\n",
                   (unsigned long long)n_seeds, (unsigned long long)steps, (unsigned long long)rows,
                   (unsigned long long)preemptions, (unsigned long long)forked,
-                  (unsigned long long)forks, (unsigned long long)matched, (unsigned long long)lost);
+                  (unsigned long long)forks, (unsigned long long)matched, (unsigned long long)lost,
+                  (unsigned long long)accepted, (unsigned long long)drafted);
     // The load must reach what it is meant to test.
-    assert_true(n_seeds < 1000 ||
-                (preemptions > 100 && forked > 30 && forks > 1000 && matched > 10000));
+    assert_true(n_seeds < 1000 || (preemptions > 100 && forked > 30 && forks > 1000 &&
+                                   matched > 10000 && accepted > 10000 && drafted > accepted));
 }
 
 int main(void)

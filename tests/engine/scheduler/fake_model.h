@@ -3,8 +3,9 @@
  *
  * The model writes a hash of (cell before, token, position) into the K bytes of each token and
  * makes logits from a hash over all cells of the row's sequence, so every stale, foreign or missing
- * cell shows in the answer. Token t >= 2 has the text of the letter 'a' + t % 26 or of a syllable;
- * 0 ends a generation and 1 is a silent control token. */
+ * cell shows in the answer; seven times in eight it prefers a token that depends on the last one.
+ * Token t >= 2 has the text of the letter 'a' + t % 26 or of a syllable; 0 ends a generation and 1
+ * is a silent control token. */
 #ifndef TESTS_FAKE_MODEL_H
 #define TESTS_FAKE_MODEL_H
 
@@ -24,6 +25,7 @@ struct model {
     struct model_info info;
     _Atomic int step_us;  // how long a step takes
     _Atomic uint64_t n_steps, n_abandoned;
+    _Atomic bool has_no_habits;
     _Atomic int nan_token;  // rows of this token have logits that are no numbers; -1 = none
 };
 
@@ -70,6 +72,8 @@ enum status model_forward(struct model *model, struct pool *pool, const struct k
             digest = fake_mix(digest, *fake_cell(cache, sequence, p));
         for (size_t t = 0; t < FAKE_VOCAB; t++)
             logits[t] = (float)(fake_mix(digest, t) % 10000) * 5e-4f;
+        if (digest % 8 != 0 && !atomic_load(&model->has_no_habits))  // what repeats can be guessed
+            logits[2 + (row->token * 5 + 7) % 13 * 6] += 6;
         if (row->token == atomic_load(&model->nan_token))
             logits[7] = (float)(0.0 / 0.0);
         logits += FAKE_VOCAB;

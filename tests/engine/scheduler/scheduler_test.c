@@ -21,8 +21,9 @@ struct setting {
     int32_t n_blocks, parallel, chunk;
     size_t threads;
     bool prefix_cache;
+    int32_t drafts;
 };
-static const struct setting ROOMY = {2000, 1, 1000, 1, false};
+static const struct setting ROOMY = {2000, 1, 1000, 1, false, 0};
 
 struct world {
     struct model model;
@@ -68,7 +69,8 @@ static void open_world(struct world *w, struct setting setting)
                    .block_tokens = KV_TOKENS_PER_BLOCK,
                    .sequences_max = setting.parallel,
                    .prefill_rows_max = setting.chunk,
-                   .headroom_blocks = 0},
+                   .headroom_blocks = 0,
+                   .draft_rows_max = setting.drafts},
     };
     struct scheduler_parts parts = {.model = &w->model,
                                     .pool = w->pool,
@@ -238,7 +240,7 @@ static int answer_all_alone(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){2000, 3, 1000, 1, false});
+    open_world(&w, (struct setting){2000, 3, 1000, 1, false, 0});
     for (uint32_t i = 0; i < N_REQUESTS; i++) {
         requests[i] = make_request(i);
         start_answer(&alone[i]);
@@ -311,10 +313,11 @@ static void company_changes_nothing(void **state)
 {
     (void)state;
     static const struct setting settings[] = {
-        {2000, 16, 512, 1, false}, {12, 4, 16, 2, true}, {10, 8, 7, 3, false},
-        {14, 8, 64, 2, true},      {9, 3, 1, 1, true},
+        {2000, 16, 512, 1, false, 0}, {12, 4, 16, 2, true, 0},  {10, 8, 7, 3, false, 0},
+        {14, 8, 64, 2, true, 0},      {9, 3, 1, 1, true, 0},    {2000, 3, 512, 1, true, 32},
+        {12, 3, 16, 2, true, 5},      {10, 3, 7, 3, false, 32}, {9, 3, 1, 1, true, 2},
     };
-    uint64_t preemptions = 0, hits = 0;
+    uint64_t preemptions = 0, hits = 0, drafts = 0, right = 0;
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
         struct world w;
         struct job *jobs[N_REQUESTS];
@@ -333,17 +336,20 @@ static void company_changes_nothing(void **state)
         assert_true(refused < N_REQUESTS / 3);
         preemptions += w.metrics.preemptions;
         hits += w.metrics.prefix_hits;
+        drafts += w.metrics.draft_tokens;
+        right += w.metrics.draft_tokens_accepted;
         close_world(&w);
     }
     assert_true(preemptions > 5);
     assert_true(hits > 500);
+    assert_true(right > 200 && drafts > right + 100);
 }
 
 static void cancelling_leaves_nothing(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){16, 4, 8, 2, true});
+    open_world(&w, (struct setting){16, 4, 8, 2, true, 8});
     w.model.step_us = 200;
     uint32_t draw = 0;
     for (int round = 0; round < 12; round++) {
@@ -374,7 +380,7 @@ static void a_step_that_nobody_wants_is_abandoned(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){100, 4, 64, 1, true});
+    open_world(&w, (struct setting){100, 4, 64, 1, true, 8});
     struct job_request r = requests[0];
     r.max_tokens = 500;
     r.ignore_eos = true;
@@ -399,7 +405,7 @@ static void a_slow_reader_pauses_itself_only(void **state)
     (void)state;
     static struct answer slow_answer, answer;
     struct world w;
-    open_world(&w, (struct setting){200, 4, 64, 2, true});
+    open_world(&w, (struct setting){200, 4, 64, 2, true, 8});
     struct job_request r = requests[0];
     r.max_tokens = 800;
     r.ignore_eos = true;
@@ -435,7 +441,7 @@ static void closing_ends_every_job_once(void **state)
     for (int round = 0; round < 8; round++) {
         struct world w;
         struct job *jobs[N_REQUESTS];
-        open_world(&w, (struct setting){14, 4, 8, 2, true});
+        open_world(&w, (struct setting){14, 4, 8, 2, true, 8});
         w.model.step_us = 300;
         for (size_t i = 0; i < N_REQUESTS; i++)
             jobs[i] = submit(&w, &requests[i]);
@@ -456,7 +462,7 @@ static void a_bad_row_fails_its_own_job(void **state)
     (void)state;
     static struct answer answer;
     struct world w;
-    open_world(&w, (struct setting){100, 8, 64, 2, false});
+    open_world(&w, (struct setting){100, 8, 64, 2, false, 8});
     struct job *jobs[6];
     struct job_request bad = requests[0];
     bad.prompt = "good start and then ~";  // '~' is a token that no generation here meets
@@ -489,6 +495,7 @@ static void generated_tokens_count_for_penalties(void **state)
     static const struct job_logit_bias favour[] = {{9, 7}};
     struct world w;
     open_world(&w, ROOMY);
+    w.model.has_no_habits = true;
     struct job_request r = requests[0];
     r.temperature = 0;
     r.ignore_eos = true;
@@ -531,7 +538,7 @@ static void released_jobs_are_silent(void **state)
     (void)state;
     struct world w;
     static struct listener listeners[40];
-    open_world(&w, (struct setting){100, 4, 64, 1, true});
+    open_world(&w, (struct setting){100, 4, 64, 1, true, 8});
     for (size_t i = 0; i < 40; i++) {
         struct job_request r = requests[i % N_REQUESTS];
         listeners[i] = (struct listener){0};
@@ -556,7 +563,7 @@ static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){20, 4, 64, 1, false});
+    open_world(&w, (struct setting){20, 4, 64, 1, false, 0});
     static char big[1200];
     memset(big, 'x', sizeof big - 1);
     static const struct job_logit_bias outside[] = {{3, 1}, {FAKE_VOCAB, 1}};
@@ -638,7 +645,7 @@ static void every_allocation_may_fail(void **state)
         struct world w;
         struct job *job;
         struct error err = {0};
-        open_world(&w, (struct setting){40, 4, 16, 1, true});
+        open_world(&w, (struct setting){40, 4, 16, 1, true, 8});
         mem_fault_set(nth, false);
         if (job_create(&job, request, w.wakeup, &err) == OK) {
             job->is_waiting = true;

@@ -295,7 +295,8 @@ static void test_probe_null(void **state)
     assert_false(chat_prompt_info(prompt)->null_without_calls);
     assert_false(chat_prompt_info(prompt)->null_with_calls);
     expect_text(prompt, plain, "<><>");
-    expect_text(prompt, ONE_CALL("null", "\"{}\""), "<>");
+    expect_text(prompt, ONE_CALL("null", "\"{}\""),
+                "<<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>>");
     chat_prompt_close(prompt);
     prompt = open_template(LOOP("<{{ m.content + '' }}>"));
     assert_false(chat_prompt_info(prompt)->null_without_calls);
@@ -308,6 +309,9 @@ static void test_probe_null(void **state)
     chat_prompt_close(prompt);
 }
 
+#define CALL_TEXT   "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>"
+#define RESULT_TEXT "<tool_response>\nR\n</tool_response>"
+
 static void test_probe_tool_role(void **state)
 {
     (void)state;
@@ -319,11 +323,11 @@ static void test_probe_tool_role(void **state)
         LOOP("{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}"
              "<{{ m.role }}>{{ m.content }}"));
     assert_false(chat_prompt_info(prompt)->tool_role);
-    expect_text(prompt, messages, "<user>U<assistant><user>R");
+    expect_text(prompt, messages, "<user>U<assistant>" CALL_TEXT "<user>" RESULT_TEXT);
     chat_prompt_close(prompt);
     prompt = open_template(LOOP("<{{ m.role }}>{{ m.content }}"));
     assert_true(chat_prompt_info(prompt)->tool_role);
-    expect_text(prompt, messages, "<user>U<assistant><tool>R");
+    expect_text(prompt, messages, "<user>U<assistant>" CALL_TEXT "<user>" RESULT_TEXT);
     chat_prompt_close(prompt);
     prompt = open_template("{% if tools %}{{ tools|tojson }}{% endif %}" LOOP("{{ m.content }}"));
     assert_true(chat_prompt_info(prompt)->tools);

@@ -13,7 +13,9 @@ import numpy as np
 
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
           "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "F16": [], "BF16": [], "F32": [],
-          "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": []}
+          "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": [],
+          "NVFP4": [], "IQ3_XXS": [0], "IQ3_S": [0], "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0],
+          "IQ1_S": [0], "IQ1_M": [], "TQ1_0": [52], "TQ2_0": [64]}
 RANDOM_BLOCKS = 5
 
 
@@ -36,6 +38,10 @@ def blocks_of(name, rng):
             if i >= RANDOM_BLOCKS:
                 scale = np.float16(1.0)
             block[at:at + 2] = np.frombuffer(scale.tobytes(), np.uint8)
+        if name == "IQ1_M":  # four bits of the scale in each of four words
+            half = int(np.float16(rng.standard_normal()).view(np.uint16))
+            for at in range(4):
+                block[49 + 2 * at] = block[49 + 2 * at] & 15 | (half >> 4 * at & 15) << 4
     return kind, blocks.reshape(-1), elements * len(blocks)
 
 

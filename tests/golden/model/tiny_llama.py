@@ -61,6 +61,9 @@ VARIANTS = {
     "llama_iq4_nl": dict(SHAPE, dtype=T.IQ4_NL),
     "llama_iq4_xs": dict(WIDE, dtype=T.IQ4_XS),
     "llama_mxfp4": dict(SHAPE, dtype=T.MXFP4),
+    "llama_iq3_s": dict(WIDE, dtype=T.IQ3_S),
+    "llama_iq2_xxs": dict(WIDE, dtype=T.IQ2_XXS),
+    "llama_tq2_0": dict(WIDE, dtype=T.TQ2_0),
     "qwen2_f16": dict(SHAPE, dtype=T.F16, biases=True, arch="qwen2"),
     "qwen3_f16": dict(SHAPE, dtype=T.F16, arch="qwen3"),
 }
@@ -70,7 +73,8 @@ SCALES = {T.Q4_0: (0, 0x2800), T.Q4_1: (0, 0x2800, 2, 0xB400), T.Q5_0: (0, 0x240
           T.Q5_1: (0, 0x2400, 2, 0xB400), T.Q8_0: (0, 0x1800), T.Q4_K: (0, 0x1000, 2, 0x1C00),
           T.Q5_K: (0, 0x0C00, 2, 0x1C00), T.Q6_K: (208, 0x0400),
           T.Q2_K: (80, 0x2000, 82, 0x2000), T.Q3_K: (108, 0x1C00), T.IQ4_NL: (0, 0x1400),
-          T.IQ4_XS: (0, 0x0400)}
+          T.IQ4_XS: (0, 0x0400), T.IQ3_S: (0, 0x1000), T.IQ2_XXS: (0, 0x1800),
+          T.TQ2_0: (64, 0x2C00)}
 
 
 def words(seed, n):
