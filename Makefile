@@ -124,6 +124,14 @@ $(OUT)/tests/bench/%: tests/bench/%.c $(ENGINE_LIB)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(test_link) $(USES_BLAS) $(LIBS)
 
+# Goldens of the model: tiny models written by us, logits by transformers (torch, transformers, gguf).
+PYTHON_GOLDEN ?= python3
+.PHONY: golden
+golden: $(OUT)/tests/golden/model/tiny_cli  ## Make the logits of tiny models again (PYTHON_GOLDEN=python with torch)
+	@mkdir -p $(BUILD)/tiny && $< $(BUILD)/tiny
+	@$(PYTHON_GOLDEN) tests/golden/model/families.py $(BUILD)/tiny
+	@$(PYTHON_GOLDEN) tests/golden/model/tiny_llama.py
+
 # The server on a scripted engine, for protocol tests that need exact timing.
 $(OUT)/wicara_fake: $(OUT)/server/main.o $(OUT)/tests/api/fake_engine.o $(WEB_OBJ) $(SERVER_LIB) $(ENGINE_LIB)
 	$(if $(V),,@echo "  LINK  $@")

@@ -17,10 +17,16 @@
 #include "engine/cache/blocks.h"
 #include "engine/cache/prefix.h"
 
+/* Halves that one token takes in one kv head of one layer. */
+static size_t token_halves(const struct kv_group *group)
+{
+    return group->head_dim + (group->latent ? 0 : kv_group_value_dim(group));
+}
+
 size_t kv_group_block_bytes(const struct kv_group *group)
 {
-    return group->n_layers * group->n_kv_heads * group->head_dim * KV_TOKENS_PER_BLOCK *
-           sizeof(uint16_t) * 2;
+    return group->n_layers * group->n_kv_heads * token_halves(group) * KV_TOKENS_PER_BLOCK *
+           sizeof(uint16_t);
 }
 
 size_t kv_layout_token_bytes(const struct kv_layout *layout)
@@ -39,12 +45,13 @@ static enum status layout_check(const struct kv_layout *layout,
                          layout->n_groups, KV_GROUPS_MAX);
     for (size_t g = 0; g < layout->n_groups; g++) {
         const struct kv_group *shape = &layout->groups[g];
-        size_t bytes = 2 * sizeof(uint16_t) * KV_TOKENS_PER_BLOCK;
-        bool fits = size_mul(bytes, shape->n_layers, &bytes) &&
-                    size_mul(bytes, shape->n_kv_heads, &bytes) &&
-                    size_mul(bytes, shape->head_dim, &bytes) &&
+        size_t bytes = sizeof(uint16_t) * KV_TOKENS_PER_BLOCK, halves;
+        bool fits = size_add(shape->head_dim, kv_group_value_dim(shape), &halves) &&
+                    size_mul(bytes, shape->n_layers, &bytes) &&
+                    size_mul(bytes, shape->n_kv_heads, &bytes) && size_mul(bytes, halves, &bytes) &&
                     size_mul(bytes, n_blocks[g], &bytes);
-        if (!fits || bytes == 0 || n_blocks[g] > KV_BLOCKS_MAX)
+        bool sane = !shape->latent || kv_group_value_dim(shape) <= shape->head_dim;
+        if (!fits || !sane || bytes == 0 || n_blocks[g] > KV_BLOCKS_MAX)
             return error_set(err, ERR_INVALID,
                              "KV group %zu: %zu blocks of %zu layers x %zu heads x %zu", g,
                              n_blocks[g], shape->n_layers, shape->n_kv_heads, shape->head_dim);
@@ -56,7 +63,7 @@ static bool pool_init(struct kv_pool *pool, const struct kv_group *shape, size_t
 {
     pool->shape = *shape;
     pool->block_bytes = kv_group_block_bytes(shape);
-    pool->head_halves = 2 * shape->head_dim * KV_TOKENS_PER_BLOCK;
+    pool->head_halves = token_halves(shape) * KV_TOKENS_PER_BLOCK;
     pool->n_blocks = n_blocks;
     pool->bytes = n_blocks * pool->block_bytes;
     pool->n_buckets = 1;
@@ -154,7 +161,9 @@ uint16_t *kv_cache_k(const struct kv_cache *cache, size_t group, int32_t block, 
 uint16_t *kv_cache_v(const struct kv_cache *cache, size_t group, int32_t block, size_t layer,
                      size_t kv_head)
 {
-    return kv_cache_k(cache, group, block, layer, kv_head) + cache->pools[group].head_halves / 2;
+    const struct kv_group *shape = &cache->pools[group].shape;
+    uint16_t *k = kv_cache_k(cache, group, block, layer, kv_head);
+    return shape->latent ? NULL : k + shape->head_dim * KV_TOKENS_PER_BLOCK;
 }
 
 /* ---- who holds a block ---- */

@@ -2,7 +2,7 @@
  * automatic prefix cache on top (cache/prefix.h) and one block table a sequence (cache/sequence.h).
  *
  * A group is a set of layers of equal shape and window. One block of a group holds 32 tokens of all
- * its layers: per (layer, kv head) K transposed [head_dim, 32] f16, then V [32, head_dim] f16 (see
+ * its layers: per (layer, kv head) K transposed [head_dim, 32] f16, then V [32, value_dim] f16 (see
  * kernels/attention.h). Owned by the scheduler thread; compute workers only read and write the
  * block contents of the running step. */
 #ifndef WICARA_CACHE_KV_CACHE_H
@@ -20,9 +20,16 @@ enum { KV_GROUPS_MAX = 4, KV_TOKENS_PER_BLOCK = 32 };
 struct kv_group {
     size_t n_layers;  // layers of this group
     size_t n_kv_heads;
-    size_t head_dim;
-    size_t window;  // visible tokens, 0 = all
+    size_t head_dim;   // of K
+    size_t window;     // visible tokens, 0 = all
+    size_t value_dim;  // of V, 0 = head_dim
+    bool latent;       // V is the leading value_dim dimensions of K and not stored again
 };
+
+static inline size_t kv_group_value_dim(const struct kv_group *group)
+{
+    return group->value_dim ? group->value_dim : group->head_dim;
+}
 
 struct kv_layout {
     struct kv_group groups[KV_GROUPS_MAX];
@@ -49,7 +56,7 @@ size_t kv_cache_blocks(const struct kv_cache *cache, size_t group);
 size_t kv_cache_blocks_free(const struct kv_cache *cache, size_t group);
 size_t kv_cache_blocks_cached(const struct kv_cache *cache, size_t group);
 
-/* K and V of one (group, block, layer of the group, kv head). */
+/* K and V of one (group, block, layer of the group, kv head). V of a latent group is NULL. */
 uint16_t *kv_cache_k(const struct kv_cache *cache, size_t group, int32_t block, size_t layer,
                      size_t kv_head);
 uint16_t *kv_cache_v(const struct kv_cache *cache, size_t group, int32_t block, size_t layer,

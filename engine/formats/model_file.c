@@ -211,6 +211,10 @@ bool model_file_array(const struct model_file *file, const char *key, size_t *n_
 bool model_file_array_i64(const struct model_file *file, const char *key, size_t i, int64_t *out)
 {
     const struct gguf_entry *entry = find_item(file, key, i);
+    if (entry && entry->item_kind == GGUF_BOOL) {
+        *out = entry->items[i] != 0;
+        return true;
+    }
     return entry && gguf_item_i64(entry, i, out);
 }
 

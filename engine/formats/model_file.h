@@ -57,7 +57,7 @@ bool model_file_i64(const struct model_file *file, const char *key, int64_t *out
 bool model_file_f64(const struct model_file *file, const char *key, double *out);
 bool model_file_bool(const struct model_file *file, const char *key, bool *out);
 bool model_file_text(const struct model_file *file, const char *key, struct text_view *out);
-/* Arrays: length, then items. Numeric items convert as above. */
+/* Arrays: length, then items. Numeric items convert as above; booleans are the integers 0 and 1. */
 bool model_file_array(const struct model_file *file, const char *key, size_t *n_items);
 bool model_file_array_i64(const struct model_file *file, const char *key, size_t i, int64_t *out);
 bool model_file_array_f64(const struct model_file *file, const char *key, size_t i, double *out);

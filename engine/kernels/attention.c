@@ -6,6 +6,8 @@
  * changes a bit: each element of the result is one fma chain in ascending order, however rows and
  * columns are grouped, and a chain that pauses in memory between two pieces goes on unchanged.
  *
+ * Latent attention stores no V: each piece of K is turned while it is widened, whatever the rows.
+ *
  * Masked tokens: their scores may be computed (a lane of its own each) but are dropped before the
  * softmax; of V only visible rows are ever read, since 0 * NaN would not be 0. */
 #include "engine/kernels/attention.h"
@@ -83,7 +85,7 @@ static void batch_scores(struct batch *batch, const struct attention_ops *ops,
     struct attention_product product = {
         .b_stride = KV_BLOCK_TOKENS,
         .n_columns = KV_BLOCK_TOKENS,
-        .ahead = tile->v,
+        .ahead = tile->v ? tile->v : tile->k,
     };
     for (size_t d = 0; d < tile->head_dim; d += step) {
         const uint16_t *k = tile->k + d * KV_BLOCK_TOKENS;
@@ -179,28 +181,33 @@ static void widen_values(struct batch *batch, const struct attention_ops *ops,
                          const struct attention_tile *tile, size_t column, size_t n)
 {
     size_t begin = KV_BLOCK_TOKENS, end = 0;
+    if (!tile->v) {
+        ops->widen_turned(tile->k + column * KV_BLOCK_TOKENS, n, batch->piece, PIECE_COLUMNS);
+        return;
+    }
     for (size_t row = 0; row < batch->n_rows; row++) {
         size_t first = (size_t)batch->first[row], stop = first + (size_t)batch->visible[row];
         begin = first < begin ? first : begin;
         end = stop > end ? stop : end;
     }
-    ops->widen(tile->v + begin * tile->head_dim + column, tile->head_dim, end - begin, n,
+    ops->widen(tile->v + begin * tile->value_dim + column, tile->value_dim, end - begin, n,
                batch->piece + begin * PIECE_COLUMNS, PIECE_COLUMNS);
 }
 
 static void batch_values(struct batch *batch, const struct attention_ops *ops,
                          const struct attention_tile *tile)
 {
-    bool widen = batch->n_rows > ops->rows_max;
-    size_t step = widen ? PIECE_COLUMNS : tile->head_dim;
+    bool widen = batch->n_rows > ops->rows_max || !tile->v;
+    size_t step = widen ? PIECE_COLUMNS : tile->value_dim;
+    const uint16_t *last = tile->v ? tile->v : tile->k;
     struct attention_product product = {
         .b = widen ? (const void *)batch->piece : tile->v,
-        .b_stride = widen ? PIECE_COLUMNS : tile->head_dim,
-        .ahead = tile->next_k ? tile->next_k : tile->v,
+        .b_stride = widen ? PIECE_COLUMNS : tile->value_dim,
+        .ahead = tile->next_k ? tile->next_k : last,
     };
-    for (size_t d = 0; d < tile->head_dim; d += step) {
+    for (size_t d = 0; d < tile->value_dim; d += step) {
         product.c_first = d;
-        product.n_columns = smaller(tile->head_dim - d, step);
+        product.n_columns = smaller(tile->value_dim - d, step);
         if (widen)
             widen_values(batch, ops, tile, d, product.n_columns);
         for (size_t row = 0; row < batch->n_rows; row += batch->group_rows)
@@ -246,25 +253,25 @@ static f32x4 load4(const float *from)
 }
 
 void attention_merge(float *m_a, float *l_a, float *o_a, float m_b, float l_b, const float *o_b,
-                     size_t head_dim)
+                     size_t value_dim)
 {
-    assert(head_dim % 16 == 0);
+    assert(value_dim % 16 == 0);
     if (l_b == 0.0f)
         return;
     float m = math_max(m_b, *m_a);
     float scale_a = math_exp(*m_a - m), scale_b = math_exp(m_b - m);
     *m_a = m;
     *l_a = *l_a * scale_a + l_b * scale_b;
-    for (size_t d = 0; d < head_dim; d += 4) {
+    for (size_t d = 0; d < value_dim; d += 4) {
         f32x4 o = load4(o_a + d) * scale_a + load4(o_b + d) * scale_b;
         memcpy(o_a + d, &o, sizeof o);
     }
 }
 
-void attention_finish(const float *o, float l, float *out, size_t head_dim)
+void attention_finish(const float *o, float l, float *out, size_t value_dim)
 {
-    assert(head_dim % 16 == 0);
-    for (size_t d = 0; d < head_dim; d += 4) {
+    assert(value_dim % 16 == 0);
+    for (size_t d = 0; d < value_dim; d += 4) {
         f32x4 v = l == 0.0f ? (f32x4){0} : load4(o + d) / l;
         memcpy(out + d, &v, sizeof v);
     }

@@ -2,8 +2,9 @@
  *
  * KV blocks hold 32 tokens. Of one (layer, block, kv head):
  *   K  [head_dim, 32]  f16, transposed: the 32 tokens of one dimension lie together
- *   V  [32, head_dim]  f16
- * K and V are read only as stored, also for rows of the same step.
+ *   V  [32, value_dim]  f16
+ * With latent attention V is the leading value_dim dimensions of K and not stored again; the
+ * arithmetic is the same. K and V are read only as stored, also for rows of the same step.
  *
  * The arithmetic of one query row (the specification, attention_scalar.c):
  *   scores: s[t] = fma over d ascending of q[d] * K[d][t], from 0; q is already scaled
@@ -26,16 +27,17 @@
 
 struct attention_tile {
     const uint16_t *k;         // [head_dim, 32] f16
-    const uint16_t *v;         // [32, head_dim] f16
+    const uint16_t *v;         // [32, value_dim] f16, or NULL: the leading dimensions of k
     const uint16_t *next_k;    // K of the tile this caller asks for next, or NULL: a prefetch hint
-    size_t head_dim;           // multiple of 16, any size
+    size_t head_dim;           // of q and k, a multiple of 16, any size
+    size_t value_dim;          // of v and o, likewise; at most head_dim when v is NULL
     size_t n_rows;             // query rows stacked (positions x query heads of the kv head)
     const float *const *q;     // [n_rows] pointers to [head_dim]
     const int32_t *n_visible;  // [n_rows] how many of the 32 tokens each row sees, from n_first
     const int32_t *n_first;    // [n_rows] first visible token in the tile (windows), usually 0
     float *m;                  // [n_rows] running maximum, -INFINITY at the start of a split
     float *l;                  // [n_rows] running sum, 0 at the start of a split
-    float *const *o;           // [n_rows] pointers to [head_dim] accumulators, 0 at the start
+    float *const *o;           // [n_rows] pointers to [value_dim] accumulators, 0 at the start
 };
 
 /* Merges split state b into a (both of one row), in ascending order of splits; portable code:
@@ -43,9 +45,9 @@ struct attention_tile {
  * products rounded before the sum. A split that saw nothing (l_b = 0) changes nothing.
  * An attention sink is a last split with m = its logit, l = 1 and o = 0. */
 void attention_merge(float *m_a, float *l_a, float *o_a, float m_b, float l_b, const float *o_b,
-                     size_t head_dim);
+                     size_t value_dim);
 /* out[d] = o[d] / l; zeros when the row saw nothing (l = 0). out may be o. */
-void attention_finish(const float *o, float l, float *out, size_t head_dim);
+void attention_finish(const float *o, float l, float *out, size_t value_dim);
 /* The exp of all kernels: own polynomial, equal bits at every level; see kernel_math.h. Below 1 ulp
  * of error; 0 below -87.33, +infinity above 88.72, 1 at 0. */
 float kernel_exp(float x);

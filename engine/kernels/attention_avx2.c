@@ -176,6 +176,40 @@ static void widen_avx2(const uint16_t *in, size_t in_stride, size_t n_rows, size
     }
 }
 
+/* 8 x 8 floats turned: out[j] lane i = in[i] lane j. */
+INLINE void turn_8(__m256 v[LANES])
+{
+    __m256 pair[LANES], quad[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < LANES; i += 4) {
+        quad[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
+        quad[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
+        quad[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+        quad[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2f128_ps(quad[i], quad[4 + i], 0x20);
+        v[4 + i] = _mm256_permute2f128_ps(quad[i], quad[4 + i], 0x31);
+    }
+}
+
+static void widen_turned_avx2(const uint16_t *in, size_t n, float *out, size_t out_stride)
+{
+    for (size_t d = 0; d < n; d += LANES) {
+        for (size_t t = 0; t < KV_BLOCK_TOKENS; t += LANES) {
+            __m256 v[LANES];
+            for (size_t i = 0; i < LANES; i++)
+                v[i] = load_b(in, (d + i) * KV_BLOCK_TOKENS + t, true);
+            turn_8(v);
+            for (size_t i = 0; i < LANES; i++)
+                _mm256_storeu_ps(out + (t + i) * out_stride + d, v[i]);
+        }
+    }
+}
+
 void attention_tile_avx2(const struct attention_tile *tile)
 {
     static const struct attention_ops ops = {
@@ -184,6 +218,7 @@ void attention_tile_avx2(const struct attention_tile *tile)
         .product_f32 = product_f32_avx2,
         .softmax = softmax_avx2,
         .widen = widen_avx2,
+        .widen_turned = widen_turned_avx2,
     };
     attention_tile_run(&ops, tile);
 }

@@ -219,6 +219,48 @@ static void widen_avx512(const uint16_t *in, size_t in_stride, size_t n_rows, si
     }
 }
 
+/* 16 x 16 floats turned: out[j] lane i = in[i] lane j. */
+INLINE void turn_16(__m512 v[LANES])
+{
+    __m512 pair[LANES], quad[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        pair[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        pair[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < LANES; i += 4) {
+        for (int j = 0; j < 2; j++) {
+            __m512d a = _mm512_castps_pd(pair[i + j]), b = _mm512_castps_pd(pair[i + j + 2]);
+            quad[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            quad[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    }
+    /* quad[4g + c] holds of rows 4g..4g+3 the columns c, 4 + c, 8 + c, 12 + c, four lanes each. */
+    for (int c = 0; c < 4; c++) {
+        __m512 low = _mm512_shuffle_f32x4(quad[c], quad[4 + c], 0x88);
+        __m512 high = _mm512_shuffle_f32x4(quad[8 + c], quad[12 + c], 0x88);
+        v[c] = _mm512_shuffle_f32x4(low, high, 0x88);
+        v[8 + c] = _mm512_shuffle_f32x4(low, high, 0xdd);
+        low = _mm512_shuffle_f32x4(quad[c], quad[4 + c], 0xdd);
+        high = _mm512_shuffle_f32x4(quad[8 + c], quad[12 + c], 0xdd);
+        v[4 + c] = _mm512_shuffle_f32x4(low, high, 0x88);
+        v[12 + c] = _mm512_shuffle_f32x4(low, high, 0xdd);
+    }
+}
+
+static void widen_turned_avx512(const uint16_t *in, size_t n, float *out, size_t out_stride)
+{
+    for (size_t d = 0; d < n; d += LANES) {
+        for (size_t t = 0; t < KV_BLOCK_TOKENS; t += LANES) {
+            __m512 v[LANES];
+            for (size_t i = 0; i < LANES; i++)
+                v[i] = load_b(in, (d + i) * KV_BLOCK_TOKENS + t, true);
+            turn_16(v);
+            for (size_t i = 0; i < LANES; i++)
+                _mm512_storeu_ps(out + (t + i) * out_stride + d, v[i]);
+        }
+    }
+}
+
 void attention_tile_avx512(const struct attention_tile *tile)
 {
     static const struct attention_ops ops = {
@@ -227,6 +269,7 @@ void attention_tile_avx512(const struct attention_tile *tile)
         .product_f32 = product_f32_avx512,
         .softmax = softmax_avx512,
         .widen = widen_avx512,
+        .widen_turned = widen_turned_avx512,
     };
     attention_tile_run(&ops, tile);
 }

@@ -2,8 +2,8 @@
  * levels build it (attention_tile_run in attention.c does the walking and the masking).
  *
  * A tile is two small products with a softmax between them. Scores are q [rows, head_dim] times
- * K [head_dim, 32]; the output is p [rows, 32] times V [32, head_dim]. Both have the same form, one
- * fma chain for each element in ascending k, so one blocked kernel serves both. */
+ * K [head_dim, 32]; the output is p [rows, 32] times V [32, value_dim]. Both have the same form,
+ * one fma chain for each element in ascending k, so one blocked kernel serves both. */
 #ifndef WICARA_KERNELS_ATTENTION_OPS_H
 #define WICARA_KERNELS_ATTENTION_OPS_H
 
@@ -48,6 +48,8 @@ struct attention_ops {
     /* Widens n_rows rows of n (a multiple of 16) f16 exactly. */
     void (*widen)(const uint16_t *in, size_t in_stride, size_t n_rows, size_t n, float *out,
                   size_t out_stride);
+    /* Widens n dimensions (a multiple of 16) of K, [n, 32], turned: out[token * out_stride + d]. */
+    void (*widen_turned)(const uint16_t *in, size_t n, float *out, size_t out_stride);
 };
 
 void attention_tile_run(const struct attention_ops *ops, const struct attention_tile *tile);

@@ -35,10 +35,13 @@ static void tile_row(const struct attention_tile *tile, size_t row)
             s[t] = fmaf(q[d], f32_from_f16(tile->k[d * KV_BLOCK_TOKENS + t]), s[t]);
     }
     float c = softmax_row(s, first, end, &tile->m[row], &tile->l[row], p);
-    for (size_t d = 0; d < tile->head_dim; d++) {
+    for (size_t d = 0; d < tile->value_dim; d++) {
         float o = tile->o[row][d] * c;
-        for (size_t t = first; t < end; t++)
-            o = fmaf(p[t], f32_from_f16(tile->v[t * tile->head_dim + d]), o);
+        for (size_t t = first; t < end; t++) {
+            uint16_t v =
+                tile->v ? tile->v[t * tile->value_dim + d] : tile->k[d * KV_BLOCK_TOKENS + t];
+            o = fmaf(p[t], f32_from_f16(v), o);
+        }
         tile->o[row][d] = o;
     }
 }

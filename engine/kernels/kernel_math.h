@@ -58,6 +58,18 @@ static inline float math_silu(float x)
     return x / (1.0f + math_exp(-x));
 }
 
+/* gpt-oss's gated activation; a NaN stays one. */
+#define SWIGLU_LIMIT 7.0f
+#define SWIGLU_ALPHA 1.702f
+
+static inline float math_swiglu_clamped(float gate, float up)
+{
+    float g = SWIGLU_LIMIT < gate ? SWIGLU_LIMIT : gate;
+    float u = SWIGLU_LIMIT < up ? SWIGLU_LIMIT : up;
+    u = -SWIGLU_LIMIT > u ? -SWIGLU_LIMIT : u;
+    return (u + 1.0f) * (g / (1.0f + math_exp(-(SWIGLU_ALPHA * g))));
+}
+
 /* The tree of every sum and of every maximum: 16 lanes fold to 8, 4, 2, 1, lane i with i + half.
  * A sum over n elements first adds element i to lane i % 16, in ascending i. */
 static inline float math_sum_lanes(const float lanes[SUM_LANES])

@@ -66,6 +66,10 @@ struct kernels {
     void (*add)(float *x, const float *y, size_t n);  // x += y
     /* out[i] = silu(gate[i]) * up[i], with the table's own exp. */
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
+    /* As silu_mul with g = min(gate, 7), u = up clamped to [-7, 7]:
+     * out[i] = (u + 1) * (g / (1 + exp(-(1.702 g)))) (gpt-oss). out may be gate. */
+    void (*swiglu_clamped)(const float *gate, const float *up, size_t n, float *out);
+    void (*add_scaled)(float *x, const float *y, float scale, size_t n);  // x = fma(scale, y, x)
     /* Rotates n_rot leading elements of one head. cos_sin holds n_rot / 2 pairs (cos, sin).
      * neox: pairs (i, i + n_rot / 2), else (2i, 2i + 1). */
     void (*rope)(float *head, const float *cos_sin, size_t n_rot, bool neox);

@@ -67,12 +67,25 @@ static gemm_float_fn *gemm_float_of(const struct kernels *kernels, enum dtype dt
     return use_blas ? gemm_f32_blas : kernels->gemm_float[dtype];
 }
 
-/* n_panels panels of one weight from `panels` on, rows [row, row + n_rows) of x. */
-static void multiply(const struct matmul_task *task, const struct weight *weight,
-                     const uint8_t *panels, size_t n_panels, size_t row, size_t n_rows, float *y,
-                     size_t y_stride)
+/* A part with its activations and rows filled in. */
+struct rows {
+    const struct activations *x;
+    size_t first;
+    size_t n;
+};
+
+static struct rows rows_of(const struct matmul_task *task, const struct matmul_part *part)
 {
-    const struct activations *x = task->x;
+    const struct activations *x = part->x ? part->x : task->x;
+    return (struct rows){x, part->n_rows ? part->first_row : 0,
+                         part->n_rows ? part->n_rows : x->n_rows};
+}
+
+/* n_panels panels of one weight from `panels` on, rows [row, row + n_rows) of x. */
+static void multiply(const struct matmul_task *task, const struct activations *x,
+                     const struct weight *weight, const uint8_t *panels, size_t n_panels,
+                     size_t row, size_t n_rows, float *y, size_t y_stride)
+{
     if (weight_needs_q8(weight)) {
         gemm_q8_fn *gemm = task->kernels->gemm_q8[weight->dtype];
         gemm(panels, n_panels, &x->q8, row, n_rows, y, y_stride);
@@ -82,15 +95,16 @@ static void multiply(const struct matmul_task *task, const struct weight *weight
     gemm(panels, n_panels, x->f32 + row * x->n_cols, x->n_cols, n_rows, y, y_stride);
 }
 
-static void multiply_edge(const struct matmul_task *task, const struct matmul_part *part)
+static void multiply_edge(const struct matmul_task *task, const struct matmul_part *part,
+                          const struct rows *rows)
 {
     const struct weight *weight = part->weight;
     size_t panel = weight->n_panels - 1, n_used = weight->n_rows - panel * PANEL_ROWS;
     const uint8_t *panels = (const uint8_t *)weight->panels + panel * weight->panel_bytes;
     float tile[EDGE_ROWS * PANEL_ROWS];
-    for (size_t row = 0; row < task->x->n_rows; row += EDGE_ROWS) {
-        size_t left = task->x->n_rows - row, n_rows = left < EDGE_ROWS ? left : EDGE_ROWS;
-        multiply(task, weight, panels, 1, row, n_rows, tile, PANEL_ROWS);
+    for (size_t row = 0; row < rows->n; row += EDGE_ROWS) {
+        size_t left = rows->n - row, n_rows = left < EDGE_ROWS ? left : EDGE_ROWS;
+        multiply(task, rows->x, weight, panels, 1, rows->first + row, n_rows, tile, PANEL_ROWS);
         for (size_t r = 0; r < n_rows; r++)
             memcpy(part->y + (row + r) * part->y_stride + panel * PANEL_ROWS, tile + r * PANEL_ROWS,
                    n_used * sizeof *tile);
@@ -101,22 +115,23 @@ static void multiply_part(const struct matmul_task *task, const struct matmul_pa
                           size_t first, size_t last)
 {
     const struct weight *weight = part->weight;
-    const struct activations *x = task->x;
+    const struct rows rows = rows_of(task, part);
     bool has_edge = last == weight->n_panels && weight->n_rows % PANEL_ROWS != 0;
-    size_t run = RUN_BYTES / weight->panel_bytes, block = ROWS_BYTES / x->n_cols;
+    size_t run = RUN_BYTES / weight->panel_bytes, block = ROWS_BYTES / rows.x->n_cols;
     run = run > 0 ? run : 1;
     block = block > EDGE_ROWS ? block : EDGE_ROWS;
     last -= has_edge;
-    for (size_t row = 0; row < x->n_rows; row += block) {
-        size_t n_rows = x->n_rows - row < block ? x->n_rows - row : block;
+    for (size_t row = 0; row < rows.n; row += block) {
+        size_t n_rows = rows.n - row < block ? rows.n - row : block;
         for (size_t panel = first; panel < last; panel += run) {
             const uint8_t *panels = (const uint8_t *)weight->panels + panel * weight->panel_bytes;
-            multiply(task, weight, panels, last - panel < run ? last - panel : run, row, n_rows,
-                     part->y + row * part->y_stride + panel * PANEL_ROWS, part->y_stride);
+            multiply(task, rows.x, weight, panels, last - panel < run ? last - panel : run,
+                     rows.first + row, n_rows, part->y + row * part->y_stride + panel * PANEL_ROWS,
+                     part->y_stride);
         }
     }
     if (has_edge)
-        multiply_edge(task, part);
+        multiply_edge(task, part, &rows);
 }
 
 static void matmul_worker(void *context, size_t first, size_t last, size_t worker)
@@ -139,21 +154,26 @@ void matmul_many(const struct kernels *kernels, struct pool *pool, const struct 
                  size_t n_parts, const struct activations *x)
 {
     struct matmul_task task = {kernels, parts, n_parts, x};
-    size_t n_panels = 0, bytes = 0;
+    size_t n_panels = 0, bytes = 0, row_panels = 0;
     for (size_t i = 0; i < n_parts; i++) {
         const struct weight *weight = parts[i].weight;
-        assert(weight->n_cols == x->n_cols && weight->n_panels > 0);
-        assert(weight_needs_q8(weight) ? x->q8.q && x->q8.n_cols == x->n_cols : x->f32 != NULL);
+        const struct rows rows = rows_of(&task, &parts[i]);
+        assert(weight->n_cols == rows.x->n_cols && weight->n_panels > 0);
+        assert(rows.first + rows.n <= rows.x->n_rows);
+        assert(weight_needs_q8(weight) ? rows.x->q8.q && rows.x->q8.n_cols == rows.x->n_cols
+                                       : rows.x->f32 != NULL);
         n_panels += weight->n_panels;
         bytes += weight->n_panels * weight->panel_bytes;
+        row_panels += rows.n * weight->n_panels;
     }
-    if (x->n_rows == 0 || n_panels == 0)
+    if (row_panels == 0)
         return;
     /* Rows cost arithmetic where bytes cost bandwidth: from about 4 rows on it dominates. */
-    size_t panel_cost = bytes / n_panels * (1 + x->n_rows / 4);
+    size_t n_rows = row_panels / n_panels;
+    size_t panel_cost = bytes / n_panels * (1 + n_rows / 4);
     size_t grain = ITEM_BYTES / (panel_cost ? panel_cost : 1);
     size_t share = n_panels / (3 * pool_threads(pool));
-    if (x->n_rows >= MANY_ROWS && grain < share)
+    if (n_rows >= MANY_ROWS && grain < share)
         grain = share;
     pool_run(pool, n_panels, grain > 0 ? grain : 1, matmul_worker, &task);
 }
@@ -161,6 +181,6 @@ void matmul_many(const struct kernels *kernels, struct pool *pool, const struct 
 void matmul(const struct kernels *kernels, struct pool *pool, const struct weight *weight,
             const struct activations *x, float *y, size_t y_stride)
 {
-    struct matmul_part part = {weight, y, y_stride};
+    struct matmul_part part = {.weight = weight, .y = y, .y_stride = y_stride};
     matmul_many(kernels, pool, &part, 1, x);
 }

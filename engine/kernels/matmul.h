@@ -32,12 +32,16 @@ struct activations {
 bool weight_needs_q8(const struct weight *weight);
 void matmul(const struct kernels *kernels, struct pool *pool, const struct weight *weight,
             const struct activations *x, float *y, size_t y_stride);
-/* Several weights over the same activations in one pass over the pool (QKV, gate|up). */
+/* Several weights in one pass over the pool: over the same activations (QKV, gate|up), or each over
+ * rows of its own (experts, heads). */
 struct matmul_part {
     const struct weight *weight;
-    float *y;
+    float *y;  // of the part's first row
     size_t y_stride;
+    const struct activations *x;  // NULL = the call's
+    size_t first_row, n_rows;     // of x; n_rows 0 = all
 };
+/* x may be NULL when every part has its own. */
 void matmul_many(const struct kernels *kernels, struct pool *pool, const struct matmul_part *parts,
                  size_t n_parts, const struct activations *x);
 

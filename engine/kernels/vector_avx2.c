@@ -56,6 +56,35 @@ static void silu_mul_avx2(const float *gate, const float *up, size_t n, float *o
         out[i] = math_silu(gate[i]) * up[i];
 }
 
+static void swiglu_clamped_avx2(const float *gate, const float *up, size_t n, float *out)
+{
+    const __m256 limit = _mm256_set1_ps(SWIGLU_LIMIT), lowest = _mm256_set1_ps(-SWIGLU_LIMIT);
+    const __m256 one = _mm256_set1_ps(1.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 g = _mm256_min_ps(limit, _mm256_loadu_ps(gate + i));
+        __m256 u = _mm256_max_ps(lowest, _mm256_min_ps(limit, _mm256_loadu_ps(up + i)));
+        __m256 scaled = _mm256_mul_ps(_mm256_set1_ps(SWIGLU_ALPHA), g);
+        __m256 negated = _mm256_xor_ps(scaled, _mm256_set1_ps(-0.0f));
+        g = _mm256_div_ps(g, _mm256_add_ps(one, math_exp_avx2(negated)));
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_add_ps(u, one), g));
+    }
+    for (; i < n; i++)
+        out[i] = math_swiglu_clamped(gate[i], up[i]);
+}
+
+static void add_scaled_avx2(float *x, const float *y, float scale, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 v =
+            _mm256_fmadd_ps(_mm256_set1_ps(scale), _mm256_loadu_ps(y + i), _mm256_loadu_ps(x + i));
+        _mm256_storeu_ps(x + i, v);
+    }
+    for (; i < n; i++)
+        x[i] = fmaf(scale, y[i], x[i]);
+}
+
 static void rope_neox_avx2(float *head, const float *cos_sin, size_t half)
 {
     size_t i = 0;
@@ -111,6 +140,8 @@ void kernels_fill_vector_avx2(struct kernels *kernels)
     kernels->rms_norm = rms_norm_avx2;
     kernels->add = add_avx2;
     kernels->silu_mul = silu_mul_avx2;
+    kernels->swiglu_clamped = swiglu_clamped_avx2;
+    kernels->add_scaled = add_scaled_avx2;
     kernels->rope = rope_avx2;
     kernels->f32_to_f16 = f32_to_f16_avx2;
     kernels->attention_tile = attention_tile_avx2;

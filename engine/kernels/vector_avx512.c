@@ -51,6 +51,33 @@ static void silu_mul_avx512(const float *gate, const float *up, size_t n, float 
     }
 }
 
+static void swiglu_clamped_avx512(const float *gate, const float *up, size_t n, float *out)
+{
+    const __m512 limit = _mm512_set1_ps(SWIGLU_LIMIT), lowest = _mm512_set1_ps(-SWIGLU_LIMIT);
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_at(i, n);
+        __m512 g = _mm512_min_ps(limit, _mm512_maskz_loadu_ps(mask, gate + i));
+        __m512 u = _mm512_min_ps(limit, _mm512_maskz_loadu_ps(mask, up + i));
+        u = _mm512_max_ps(lowest, u);
+        __m512 scaled = _mm512_mul_ps(_mm512_set1_ps(SWIGLU_ALPHA), g);
+        __m512 negated = _mm512_xor_ps(scaled, _mm512_set1_ps(-0.0f));
+        g = _mm512_div_ps(g, _mm512_add_ps(one, math_exp_avx512(negated)));
+        _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(_mm512_add_ps(u, one), g));
+    }
+}
+
+static void add_scaled_avx512(float *x, const float *y, float scale, size_t n)
+{
+    __m512 factor = _mm512_set1_ps(scale);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 mask = mask_at(i, n);
+        __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+        v = _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(mask, y + i), v);
+        _mm512_mask_storeu_ps(x + i, mask, v);
+    }
+}
+
 /* Pairs (i, i + half): cosines and sines are taken apart, 16 pairs at a time. */
 static void rope_neox_avx512(float *head, const float *cos_sin, size_t half)
 {
@@ -111,6 +138,8 @@ void kernels_fill_vector_avx512(struct kernels *kernels)
     kernels->rms_norm = rms_norm_avx512;
     kernels->add = add_avx512;
     kernels->silu_mul = silu_mul_avx512;
+    kernels->swiglu_clamped = swiglu_clamped_avx512;
+    kernels->add_scaled = add_scaled_avx512;
     kernels->rope = rope_avx512;
     kernels->f32_to_f16 = f32_to_f16_avx512;
     kernels->attention_tile = attention_tile_avx512;

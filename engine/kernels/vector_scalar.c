@@ -31,6 +31,18 @@ static void silu_mul_scalar(const float *gate, const float *up, size_t n, float 
         out[i] = math_silu(gate[i]) * up[i];
 }
 
+static void swiglu_clamped_scalar(const float *gate, const float *up, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = math_swiglu_clamped(gate[i], up[i]);
+}
+
+static void add_scaled_scalar(float *x, const float *y, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = fmaf(scale, y[i], x[i]);
+}
+
 static void rope_scalar(float *head, const float *cos_sin, size_t n_rot, bool neox)
 {
     size_t half = n_rot / 2;
@@ -52,6 +64,8 @@ void kernels_fill_vector_scalar(struct kernels *kernels)
     kernels->rms_norm = rms_norm_scalar;
     kernels->add = add_scalar;
     kernels->silu_mul = silu_mul_scalar;
+    kernels->swiglu_clamped = swiglu_clamped_scalar;
+    kernels->add_scaled = add_scaled_scalar;
     kernels->rope = rope_scalar;
     kernels->f32_to_f16 = f32_to_f16_scalar;
     kernels->attention_tile = attention_tile_scalar;

@@ -7,9 +7,18 @@
 #include <string.h>
 
 #define ARCH_LIST(X)                                                                               \
-    X("llama", .other_bias = OPTIONAL, .qkv_bias = OPTIONAL)                                       \
+    X("llama", .qkv_bias = OPTIONAL, .o_bias = OPTIONAL, .ffn_bias = OPTIONAL,                     \
+      .experts = OPTIONAL, .weights_norm = true)                                                   \
     X("qwen2", .rope_neox = true, .qkv_bias = REQUIRED)                                            \
-    X("qwen3", .rope_neox = true, .qk_norm = true)
+    X("qwen2moe", .rope_neox = true, .qkv_bias = REQUIRED, .experts = REQUIRED,                    \
+      .shared_gate = true)                                                                         \
+    X("qwen3", .rope_neox = true, .qk_norm = true)                                                 \
+    X("qwen3moe", .rope_neox = true, .qk_norm = true, .experts = REQUIRED, .weights_norm = true)   \
+    X("gpt-oss", .rope_neox = true, .yarn_smooth = true, .sinks = true, .qkv_bias = REQUIRED,      \
+      .o_bias = REQUIRED, .ffn_norm = "post_attention_norm.weight", .experts = REQUIRED,           \
+      .expert_bias = true, .score = SCORE_SOFTMAX_CHOSEN, .activation = ACTIVATION_CLAMPED,        \
+      .window_period = 2)                                                                          \
+    X("deepseek2", .mixer = MIX_MLA, .experts = OPTIONAL, .choice_bias = OPTIONAL)
 
 static const struct arch rows[] = {
 #define X(text, ...) {.name = text, __VA_ARGS__},

@@ -19,6 +19,7 @@
 #include "engine/base/mem.h"
 #include "engine/kernels/attention.h"
 #include "engine/model/carve.h"
+#include "engine/model/config.h"
 
 enum {
     STACK_ROWS = 64,            // attention_tile() widens K and V once for this many
@@ -32,14 +33,14 @@ enum {
 /* ---- memory ---- */
 
 static void carve_states(struct carve *from, struct attention_states *states, size_t n,
-                         size_t head_dim)
+                         size_t value_dim)
 {
     states->m = carve(from, n, sizeof *states->m);
     states->l = carve(from, n, sizeof *states->l);
     states->o = carve(from, n, sizeof *states->o);
-    states->o_memory = carve(from, n * head_dim, sizeof *states->o_memory);
+    states->o_memory = carve(from, n * value_dim, sizeof *states->o_memory);
     for (size_t i = 0; from->memory && i < n; i++)
-        states->o[i] = states->o_memory + i * head_dim;
+        states->o[i] = states->o_memory + i * value_dim;
 }
 
 static size_t splits_of(size_t n_tokens)
@@ -53,15 +54,15 @@ static size_t lay_out(struct attention *a, uint8_t *memory)
     struct carve from = {.memory = memory};
     a->units = carve(&from, a->rows_max, sizeof *a->units);
     a->items = carve(&from, a->items_max, sizeof *a->items);
-    carve_states(&from, &a->states, a->states_max, a->shape.head_dim);
+    carve_states(&from, &a->states, a->states_max, a->shape.value_dim);
     a->workers = carve(&from, a->n_workers, sizeof *a->workers);
     for (size_t w = 0; w < a->n_workers; w++) {
         struct attention_worker unused, *worker = memory ? &a->workers[w] : &unused;
         worker->q = carve(&from, a->stack_max, sizeof *worker->q);
         worker->n_visible = carve(&from, a->stack_max, sizeof *worker->n_visible);
         worker->n_first = carve(&from, a->stack_max, sizeof *worker->n_first);
-        carve_states(&from, &worker->split, a->stack_max, a->shape.head_dim);
-        carve_states(&from, &worker->total, a->stack_max, a->shape.head_dim);
+        carve_states(&from, &worker->split, a->stack_max, a->shape.value_dim);
+        carve_states(&from, &worker->total, a->stack_max, a->shape.value_dim);
     }
     return from.overflow ? 0 : from.used;
 }
@@ -73,7 +74,7 @@ static struct attention sizes(const struct attention_shape *shape, size_t rows_m
     size_t gqa = shape->n_heads / shape->n_kv_heads;
     a.stack_max = gqa > STACK_ROWS ? gqa : STACK_ROWS;
     size_t row_states = shape->n_heads * splits_of(ctx_size);
-    a.states_max = STATE_BYTES_MAX / (shape->head_dim * sizeof(float));
+    a.states_max = STATE_BYTES_MAX / (shape->value_dim * sizeof(float));
     if (a.states_max > row_states * rows_max)
         a.states_max = row_states * rows_max;
     if (a.states_max < row_states)
@@ -184,13 +185,13 @@ struct run {
     const struct attention_call *call;
 };
 
-static void states_reset(const struct attention_states *states, size_t n, size_t head_dim)
+static void states_reset(const struct attention_states *states, size_t n, size_t value_dim)
 {
     for (size_t i = 0; i < n; i++) {
         states->m[i] = -INFINITY;
         states->l[i] = 0.0f;
     }
-    memset(states->o[0], 0, n * head_dim * sizeof(float));  // the rows are adjacent
+    memset(states->o[0], 0, n * value_dim * sizeof(float));  // the rows are adjacent
 }
 
 /* Which of the 32 tokens from `first_token` on each stacked row sees: stack row r belongs to
@@ -224,13 +225,18 @@ static void run_split(const struct run *run, const struct attention_unit *unit, 
     size_t last = ((size_t)unit->position + unit->n_rows - 1) / KV_BLOCK_TOKENS;
     first = first > split * TILES_A_SPLIT ? first : split * TILES_A_SPLIT;
     last = last < (split + 1) * TILES_A_SPLIT - 1 ? last : (split + 1) * TILES_A_SPLIT - 1;
-    states_reset(states, n_stack, a->shape.head_dim);
+    size_t stored = kv_head / a->shape.kv_share;
+    states_reset(states, n_stack, a->shape.value_dim);
     for (size_t t = first; t <= last; t++) {
         tile_visibility(a, unit, (int32_t)(t * KV_BLOCK_TOKENS), worker);
         struct attention_tile tile = {
-            .k = kv_cache_k(call->cache, call->group, unit->blocks[t], call->layer, kv_head),
-            .v = kv_cache_v(call->cache, call->group, unit->blocks[t], call->layer, kv_head),
+            .k = kv_cache_k(call->cache, call->group, unit->blocks[t], call->layer, stored),
+            .v = kv_cache_v(call->cache, call->group, unit->blocks[t], call->layer, stored),
+            .next_k = t < last ? kv_cache_k(call->cache, call->group, unit->blocks[t + 1],
+                                            call->layer, stored)
+                               : NULL,
             .head_dim = a->shape.head_dim,
+            .value_dim = a->shape.value_dim,
             .n_rows = n_stack,
             .q = worker->q,
             .n_visible = worker->n_visible,
@@ -243,9 +249,18 @@ static void run_split(const struct run *run, const struct attention_unit *unit, 
     }
 }
 
-static float *out_of(const struct run *run, size_t row, size_t head)
+/* The end of one (row, head): the sink as a last split, the division, the output. */
+static void finish_head(const struct run *run, const struct attention_states *total, size_t state,
+                        size_t row, size_t head)
 {
-    return run->call->out + row * run->call->out_stride + head * run->a->shape.head_dim;
+    static const float NOTHING[HEAD_DIM_MAX];
+    const struct attention_call *call = run->call;
+    size_t value_dim = run->a->shape.value_dim;
+    if (call->sinks)
+        attention_merge(&total->m[state], &total->l[state], total->o[state], call->sinks[head],
+                        1.0f, NOTHING, value_dim);
+    attention_finish(total->o[state], total->l[state],
+                     call->out + row * call->out_stride + head * call->out_head_stride, value_dim);
 }
 
 static void run_item(const struct run *run, const struct attention_item *item,
@@ -253,7 +268,8 @@ static void run_item(const struct run *run, const struct attention_item *item,
 {
     const struct attention *a = run->a;
     const struct attention_unit *unit = &a->units[item->unit];
-    size_t head_dim = a->shape.head_dim, gqa = a->shape.n_heads / a->shape.n_kv_heads;
+    size_t head_dim = a->shape.head_dim, value_dim = a->shape.value_dim;
+    size_t gqa = a->shape.n_heads / a->shape.n_kv_heads;
     size_t n_stack = unit->n_rows * gqa;
     for (size_t r = 0; r < n_stack; r++)
         worker->q[r] = run->call->q + (unit->first_row + r / gqa) * run->call->q_stride +
@@ -267,17 +283,15 @@ static void run_item(const struct run *run, const struct attention_item *item,
         return;
     }
     struct attention_states *split = &worker->split, *total = &worker->total;
-    states_reset(total, n_stack, head_dim);
+    states_reset(total, n_stack, value_dim);
     for (size_t s = 0; s < item->n_splits; s++) {
         run_split(run, unit, item->kv_head, unit->first_split + s, worker, split);
         for (size_t r = 0; r < n_stack; r++)
             attention_merge(&total->m[r], &total->l[r], total->o[r], split->m[r], split->l[r],
-                            split->o[r], head_dim);
+                            split->o[r], value_dim);
     }
     for (size_t r = 0; r < n_stack; r++)
-        attention_finish(total->o[r], total->l[r],
-                         out_of(run, unit->first_row + r / gqa, item->kv_head * gqa + r % gqa),
-                         head_dim);
+        finish_head(run, total, r, unit->first_row + r / gqa, item->kv_head * gqa + r % gqa);
 }
 
 static void run_items(void *context, size_t first, size_t last, size_t worker)
@@ -296,15 +310,14 @@ static void merge_head(const struct run *run, const struct attention_unit *unit,
     const struct attention *a = run->a;
     size_t gqa = a->shape.n_heads / a->shape.n_kv_heads;
     const struct attention_states *total = &worker->total;
-    states_reset(total, 1, a->shape.head_dim);
+    states_reset(total, 1, a->shape.value_dim);
     for (size_t s = 0; s < unit->n_splits; s++) {
         size_t state = unit->first_state + (head / gqa * unit->n_splits + s) * unit->n_rows * gqa +
                        row * gqa + head % gqa;
         attention_merge(&total->m[0], &total->l[0], total->o[0], a->states.m[state],
-                        a->states.l[state], a->states.o[state], a->shape.head_dim);
+                        a->states.l[state], a->states.o[state], a->shape.value_dim);
     }
-    attention_finish(total->o[0], total->l[0], out_of(run, unit->first_row + row, head),
-                     a->shape.head_dim);
+    finish_head(run, total, 0, unit->first_row + row, head);
 }
 
 /* Items are the (row, head) pairs of all units with states, counted through. */
@@ -331,7 +344,7 @@ void attention_run(struct attention *a, struct pool *pool, const struct attentio
     assert(pool_threads(pool) <= a->n_workers);
     pool_run(pool, a->n_items, 1, run_items, &run);
     size_t n_pairs = a->n_state_rows * a->shape.n_heads;
-    if (a->n_states * a->shape.head_dim < MERGE_INLINE_FLOATS)
+    if (a->n_states * a->shape.value_dim < MERGE_INLINE_FLOATS)
         merge_heads(&run, 0, n_pairs, 0);
     else
         pool_run(pool, n_pairs, 1, merge_heads, &run);

@@ -15,9 +15,12 @@
 
 struct attention_shape {
     size_t n_heads;
-    size_t n_kv_heads;
-    size_t head_dim;
-    size_t window;  // visible tokens, 0 = all
+    size_t n_kv_heads;  // stacks of query heads, each over one stored head
+    size_t head_dim;    // of q and k
+    size_t window;      // visible tokens, 0 = all
+    size_t value_dim;   // of v and of the output
+    size_t kv_share;    // neighbouring stacks that read the same stored head: 1, but for latent
+                        // attention, whose one head is cut into stacks that suit the cores
 };
 
 /* Adjacent rows of one sequence, few enough that a stack of their heads suits the cache. */
@@ -43,7 +46,7 @@ struct attention_item {
 struct attention_states {
     float *m;   // [n]
     float *l;   // [n]
-    float **o;  // [n] pointers to [head_dim]
+    float **o;  // [n] pointers to [value_dim]
     float *o_memory;
 };
 
@@ -87,9 +90,9 @@ void attention_plan_run(struct attention *attention, const int32_t *blocks, size
                         size_t n_rows, int32_t position);
 void attention_plan_end(struct attention *attention, size_t n_threads);
 
-/* q [n_rows, q_stride] f32 is rotated and scaled; out [n_rows, out_stride] f32, the first
- * n_heads * head_dim columns overwritten. K and V of all positions up to each row's own are read as
- * they are stored in layer `layer` of `group`. */
+/* q [n_rows, q_stride] f32, n_heads * head_dim columns, is rotated and scaled; out [value_dim] f32
+ * of a row and a head at row * out_stride + head * out_head_stride is overwritten. K and V of all
+ * positions up to each row's own are read as they are stored in layer `layer` of `group`. */
 struct attention_call {
     const struct kernels *kernels;
     const struct kv_cache *cache;
@@ -99,6 +102,8 @@ struct attention_call {
     size_t q_stride;
     float *out;
     size_t out_stride;
+    size_t out_head_stride;
+    const float *sinks;  // [n_heads] logit that joins each head's softmax, or NULL
 };
 void attention_run(struct attention *attention, struct pool *pool,
                    const struct attention_call *call);

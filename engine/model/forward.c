@@ -2,36 +2,24 @@
  *
  * Shape of the work: products over all rows of the step (their work is cut over output rows),
  * attention (cut over rows, kv heads and splits), and between them passes over single rows: norm,
- * bias, rope, activation, quantisation of the next product's input. A row pass of a small step runs
- * on the caller alone, because waking the others costs more than the work. Nothing here depends on
- * how many rows there are, which thread does what, or what the other rows are: the bits of a row
- * are a function of its token, its position and the stored K and V.
+ * bias, rope, activation, quantisation of the next product's input. Nothing here depends on how
+ * many rows there are, which thread does what, or what the other rows are: the bits of a row are a
+ * function of its token, its position and the stored K and V.
  *
- * K and V are rounded to f16 when they are stored and only read as stored, also by rows of the same
- * step, so that a prompt in one piece, in chunks, or found in the prefix cache gives the same bits.
+ * Each layer is a mixer (attention_block.c or mla.c) and a feed-forward block (ffn.c or moe.c); a
+ * block reads the residual stream through its norm, which first adds what the block before left.
  *
  * Source: Vaswani et al. 2017; Touvron et al. 2023 (llama); checked by tests/golden/model. */
+#include "engine/model/forward.h"
+
 #include <assert.h>
 
 #include "engine/base/mem.h"
 #include "engine/kernels/pack.h"
-#include "engine/model/model_state.h"
 
 enum { ROW_PASS_INLINE_FLOATS = 6144 };  // about 1 us of work, what two workers' wake-up costs
 
-/* What all passes of a step share. */
-struct forward {
-    struct model *model;
-    struct pool *pool;
-    const struct kv_cache *cache;
-    const struct step *step;
-    size_t n_rows;
-    size_t n_outputs;
-};
-
 /* ---- row passes ---- */
-
-typedef void row_fn(const struct forward *f, const void *arguments, size_t row);
 
 struct row_pass {
     const struct forward *f;
@@ -47,9 +35,8 @@ static void row_pass_slice(void *context, size_t first, size_t last, size_t work
         pass->fn(pass->f, pass->arguments, row);
 }
 
-/* fn for rows [0, n_rows); n_floats tells how much one row works on. */
-static void each_row(const struct forward *f, size_t n_rows, size_t n_floats, row_fn *fn,
-                     const void *arguments)
+void each_row(const struct forward *f, size_t n_rows, size_t n_floats, row_fn *fn,
+              const void *arguments)
 {
     struct row_pass pass = {f, fn, arguments};
     if (n_rows == 0)
@@ -60,8 +47,7 @@ static void each_row(const struct forward *f, size_t n_rows, size_t n_floats, ro
         pool_run(f->pool, n_rows, 1 + ROW_PASS_INLINE_FLOATS / 4 / n_floats, row_pass_slice, &pass);
 }
 
-/* Input of the next products: f32 rows in scratch.input, and quantised when a consumer is. */
-static struct activations input_of(const struct forward *f, size_t n_rows, size_t n_cols, bool q8)
+struct activations input_of(const struct forward *f, size_t n_rows, size_t n_cols, bool q8)
 {
     const struct scratch *s = &f->model->scratch;
     struct activations x = {.f32 = s->input, .n_rows = n_rows, .n_cols = n_cols};
@@ -70,7 +56,7 @@ static struct activations input_of(const struct forward *f, size_t n_rows, size_
     return x;
 }
 
-static void quantize_input(const struct forward *f, const struct activations *x, size_t row)
+void quantize_input(const struct forward *f, const struct activations *x, size_t row)
 {
     if (!x->q8.q)
         return;
@@ -78,6 +64,56 @@ static void quantize_input(const struct forward *f, const struct activations *x,
     f->model->kernels->quantize_q8(x->f32 + row * x->n_cols, x->n_cols, x->q8.q + row * x->n_cols,
                                    x->q8.d + row * n_blocks, x->q8.sum + row * n_blocks);
 }
+
+void quantize_input_row(const struct forward *f, const void *arguments, size_t row)
+{
+    quantize_input(f, arguments, row);
+}
+
+/* y of step row `row`, complete: what the block before left, with its bias. */
+static float *finish_block(const struct forward *f, const struct norm_pass *pass, size_t row)
+{
+    const struct model *model = f->model;
+    const struct layer_weights *layer = &model->weights.layers[pass->layer];
+    bool attention = pass->before == BEFORE_ATTENTION;
+    const float *bias = attention ? layer->o_bias : layer->down_bias;
+    float *y = model->scratch.y + row * model->scratch.y_stride;
+    if (!attention && config_has_experts(&model->config, pass->layer))
+        moe_sum_row(f, pass->layer, row);
+    if (bias)
+        model->kernels->add(y, bias, model->config.n_embd);
+    return y;
+}
+
+static void norm_row(const struct forward *f, const void *arguments, size_t row)
+{
+    const struct norm_pass *pass = arguments;
+    const struct model *model = f->model;
+    size_t n_embd = model->config.n_embd, from = pass->source ? pass->source[row] : row;
+    float *x = model->scratch.x + from * n_embd;
+    if (pass->before != BEFORE_NOTHING)
+        model->kernels->add(x, finish_block(f, pass, from), n_embd);
+    model->kernels->rms_norm(x, pass->weight, n_embd, model->config.rms_epsilon,
+                             model->scratch.input + row * n_embd);
+    quantize_input(f, &pass->to, row);
+}
+
+void norm_rows(const struct forward *f, const struct norm_pass *pass)
+{
+    each_row(f, pass->to.n_rows, pass->to.n_cols, norm_row, pass);
+}
+
+struct norm_pass norm_before_attention(const struct forward *f, size_t layer, bool q8)
+{
+    return (struct norm_pass){
+        .before = layer > 0 ? BEFORE_FEED_FORWARD : BEFORE_NOTHING,
+        .layer = layer > 0 ? layer - 1 : 0,
+        .weight = f->model->weights.layers[layer].attn_norm,
+        .to = input_of(f, f->n_rows, f->model->config.n_embd, q8),
+    };
+}
+
+/* ---- the step ---- */
 
 static void embed_row(const struct forward *f, const void *arguments, size_t row)
 {
@@ -93,213 +129,51 @@ static void embed_row(const struct forward *f, const void *arguments, size_t row
                 model->scratch.cos_sin + row * model->rope.n_rot);
 }
 
-/* x += y (the block before, with its bias), then input = norm(x). */
-struct norm_pass {
-    bool add;
-    const float *bias;  // of y, or NULL
-    const float *weight;
-    const uint32_t *source;  // step row of each row of the pass, or NULL for all rows
-    struct activations to;
-};
-
-static void norm_row(const struct forward *f, const void *arguments, size_t row)
+/* Block tables of one run of adjacent rows: each row's block, and the plan of its attention. */
+static void plan_run(struct forward *f, size_t first_row, size_t n_rows)
 {
-    const struct norm_pass *pass = arguments;
-    const struct model *model = f->model;
-    size_t n_embd = model->config.n_embd, from = pass->source ? pass->source[row] : row;
-    float *x = model->scratch.x + from * n_embd, *y = model->scratch.y;
-    y += from * model->scratch.y_stride;
-    if (pass->bias)
-        model->kernels->add(y, pass->bias, n_embd);
-    if (pass->add)
-        model->kernels->add(x, y, n_embd);
-    model->kernels->rms_norm(x, pass->weight, n_embd, model->config.rms_epsilon,
-                             model->scratch.input + row * n_embd);
-    quantize_input(f, &pass->to, row);
-}
-
-static void norm_rows(const struct forward *f, struct norm_pass pass)
-{
-    each_row(f, pass.to.n_rows, pass.to.n_cols, norm_row, &pass);
-}
-
-/* Bias and norm of q, k and v, rope, and K and V into their blocks. */
-struct position_pass {
-    const struct layer_weights *layer;
-    size_t n_layer;
-};
-
-/* One head of q or k: its own norm where the family has one, then the rotation. */
-static void position_head(const struct model *model, float *head, const float *norm,
-                          const float *cos_sin)
-{
-    const struct model_config *config = &model->config;
-    if (norm)
-        model->kernels->rms_norm(head, norm, config->head_dim, config->rms_epsilon, head);
-    model->kernels->rope(head, cos_sin, config->rope.n_rot, config->arch->rope_neox);
-}
-
-/* One row's K goes into a column of its block, V into a row of it. */
-static void store_kv(const struct forward *f, size_t n_layer, size_t row, const float *k,
-                     const float *v)
-{
-    const struct model *model = f->model;
-    size_t head_dim = model->config.head_dim;
-    size_t slot = (size_t)f->step->rows[row].position % KV_TOKENS_PER_BLOCK;
-    uint16_t half[HEAD_DIM_MAX];
-    for (size_t head = 0; head < model->config.n_kv_heads; head++) {
-        int32_t block = model->scratch.row_block[row];
-        uint16_t *k_column = kv_cache_k(f->cache, 0, block, n_layer, head) + slot;
-        uint16_t *v_row = kv_cache_v(f->cache, 0, block, n_layer, head) + slot * head_dim;
-        model->kernels->f32_to_f16(k + head * head_dim, head_dim, half);
-        for (size_t d = 0; d < head_dim; d++)
-            k_column[d * KV_TOKENS_PER_BLOCK] = half[d];
-        model->kernels->f32_to_f16(v + head * head_dim, head_dim, v_row);
+    struct model *model = f->model;
+    const struct step_row *first = &f->step->rows[first_row];
+    for (size_t g = 0; g < model->kv_layout.n_groups; g++) {
+        size_t n_blocks;
+        const int32_t *blocks = sequence_blocks(f->step->sequences[first->sequence], g, &n_blocks);
+        int32_t *row_block = model->scratch.row_block + g * model->rows_max;
+        for (size_t i = 0; i < n_rows; i++) {
+            size_t block = (size_t)first[i].position / KV_TOKENS_PER_BLOCK;
+            assert(block < n_blocks);
+            row_block[first_row + i] = blocks[block];
+        }
+        attention_plan_run(&model->attention[g], blocks, first_row, n_rows, first->position);
     }
 }
 
-static void position_row(const struct forward *f, const void *arguments, size_t row)
-{
-    const struct position_pass *pass = arguments;
-    const struct layer_weights *layer = pass->layer;
-    const struct model *model = f->model;
-    const struct model_config *config = &model->config;
-    const struct scratch *s = &model->scratch;
-    size_t head_dim = config->head_dim;
-    size_t n_q = config->n_heads * head_dim, n_kv = config->n_kv_heads * head_dim;
-    float *q = s->wide + row * s->qkv_stride, *k = q + s->k_offset, *v = q + s->v_offset;
-    const float *cos_sin = s->cos_sin + row * model->rope.n_rot;
-    if (layer->q_bias)
-        model->kernels->add(q, layer->q_bias, n_q);
-    if (layer->k_bias)
-        model->kernels->add(k, layer->k_bias, n_kv);
-    if (layer->v_bias)
-        model->kernels->add(v, layer->v_bias, n_kv);
-    for (size_t head = 0; head < config->n_heads; head++)
-        position_head(model, q + head * head_dim, layer->q_norm, cos_sin);
-    for (size_t head = 0; head < config->n_kv_heads; head++)
-        position_head(model, k + head * head_dim, layer->k_norm, cos_sin);
-    for (size_t i = 0; i < n_q; i++)
-        q[i] *= config->attention_scale;
-    store_kv(f, pass->n_layer, row, k, v);
-}
-
-static void quantize_row(const struct forward *f, const void *arguments, size_t row)
-{
-    quantize_input(f, arguments, row);
-}
-
-struct silu_pass {
-    const struct layer_weights *layer;
-    struct activations to;
-};
-
-static void silu_row(const struct forward *f, const void *arguments, size_t row)
-{
-    const struct silu_pass *pass = arguments;
-    const struct model *model = f->model;
-    size_t n_ff = model->config.n_ff;
-    float *gate = model->scratch.wide + row * model->scratch.ff_stride;
-    float *up = gate + model->scratch.up_offset;
-    if (pass->layer->gate_bias)
-        model->kernels->add(gate, pass->layer->gate_bias, n_ff);
-    if (pass->layer->up_bias)
-        model->kernels->add(up, pass->layer->up_bias, n_ff);
-    model->kernels->silu_mul(gate, up, n_ff, model->scratch.input + row * n_ff);
-    quantize_input(f, &pass->to, row);
-}
-
-/* ---- the step ---- */
-
-/* Checks the rows, finds each one's block, plans attention, collects the rows with logits. */
+/* Checks the rows, plans attention, collects the rows with logits. */
 static void plan_step(struct forward *f)
 {
     struct model *model = f->model;
     const struct step *step = f->step;
     assert(step->n_rows <= model->rows_max);
-    attention_plan_begin(&model->attention);
+    for (size_t g = 0; g < model->kv_layout.n_groups; g++)
+        attention_plan_begin(&model->attention[g]);
     size_t next;
     for (size_t row = 0; row < step->n_rows; row = next) {
         const struct step_row *first = &step->rows[row];
         assert(first->sequence >= 0 && (size_t)first->sequence < step->n_sequences);
-        size_t n_blocks;
-        const int32_t *blocks = sequence_blocks(step->sequences[first->sequence], 0, &n_blocks);
         for (next = row; next < step->n_rows; next++) {
             const struct step_row *r = &step->rows[next];
             if (r->sequence != first->sequence)
                 break;
             assert(r->position == first->position + (int32_t)(next - row) && r->position >= 0 &&
-                   (size_t)r->position < model->ctx_size &&
-                   (size_t)r->position < n_blocks * KV_TOKENS_PER_BLOCK);
+                   (size_t)r->position < model->ctx_size);
             assert(r->token >= 0 && (size_t)r->token < model->config.n_vocab);
-            model->scratch.row_block[next] = blocks[r->position / KV_TOKENS_PER_BLOCK];
             if (r->outputs & ROW_LOGITS)
                 model->scratch.output_row[f->n_outputs++] = (uint32_t)next;
         }
-        attention_plan_run(&model->attention, blocks, row, next - row, first->position);
+        plan_run(f, row, next - row);
     }
     assert(f->n_outputs <= model->outputs_max);
-    attention_plan_end(&model->attention, pool_threads(f->pool));
-}
-
-static void attention_block(const struct forward *f, size_t n_layer)
-{
-    const struct model *model = f->model;
-    const struct layer_weights *layer = &model->weights.layers[n_layer];
-    const struct scratch *s = &model->scratch;
-    size_t n_q = model->config.n_heads * model->config.head_dim;
-    bool q8 =
-        weight_needs_q8(&layer->q) || weight_needs_q8(&layer->k) || weight_needs_q8(&layer->v);
-    const struct layer_weights *before = n_layer ? layer - 1 : NULL;
-    struct norm_pass norm = {.add = before != NULL,
-                             .bias = before ? before->down_bias : NULL,
-                             .weight = layer->attn_norm,
-                             .to = input_of(f, f->n_rows, model->config.n_embd, q8)};
-    norm_rows(f, norm);
-    struct matmul_part qkv[] = {
-        {&layer->q, s->wide, s->qkv_stride},
-        {&layer->k, s->wide + s->k_offset, s->qkv_stride},
-        {&layer->v, s->wide + s->v_offset, s->qkv_stride},
-    };
-    matmul_many(model->kernels, f->pool, qkv, 3, &norm.to);
-    each_row(f, f->n_rows, s->qkv_stride, position_row, &(struct position_pass){layer, n_layer});
-    struct attention_call call = {
-        .kernels = model->kernels,
-        .cache = f->cache,
-        .group = 0,
-        .layer = n_layer,
-        .q = s->wide,
-        .q_stride = s->qkv_stride,
-        .out = s->input,
-        .out_stride = n_q,
-    };
-    attention_run(&f->model->attention, f->pool, &call);
-    struct activations heads = input_of(f, f->n_rows, n_q, weight_needs_q8(&layer->o));
-    if (heads.q8.q)
-        each_row(f, f->n_rows, n_q, quantize_row, &heads);
-    matmul(model->kernels, f->pool, &layer->o, &heads, s->y, s->y_stride);
-}
-
-static void feed_forward_block(const struct forward *f, size_t n_layer)
-{
-    const struct model *model = f->model;
-    const struct layer_weights *layer = &model->weights.layers[n_layer];
-    const struct scratch *s = &model->scratch;
-    bool q8 = weight_needs_q8(&layer->gate) || weight_needs_q8(&layer->up);
-    struct norm_pass norm = {.add = true,
-                             .bias = layer->o_bias,
-                             .weight = layer->ffn_norm,
-                             .to = input_of(f, f->n_rows, model->config.n_embd, q8)};
-    norm_rows(f, norm);
-    struct matmul_part gate_up[] = {
-        {&layer->gate, s->wide, s->ff_stride},
-        {&layer->up, s->wide + s->up_offset, s->ff_stride},
-    };
-    matmul_many(model->kernels, f->pool, gate_up, 2, &norm.to);
-    struct silu_pass silu = {
-        layer, input_of(f, f->n_rows, model->config.n_ff, weight_needs_q8(&layer->down))};
-    each_row(f, f->n_rows, model->config.n_ff, silu_row, &silu);
-    matmul(model->kernels, f->pool, &layer->down, &silu.to, s->y, s->y_stride);
+    for (size_t g = 0; g < model->kv_layout.n_groups; g++)
+        attention_plan_end(&model->attention[g], pool_threads(f->pool));
 }
 
 /* Final norm and logits, of the rows that ask for them alone. */
@@ -308,13 +182,13 @@ static void output_block(const struct forward *f)
     const struct model *model = f->model;
     const struct model_weights *weights = &model->weights;
     struct norm_pass norm = {
-        .add = true,
-        .bias = weights->layers[weights->n_layers - 1].down_bias,
+        .before = BEFORE_FEED_FORWARD,
+        .layer = weights->n_layers - 1,
         .weight = weights->output_norm,
         .source = model->scratch.output_row,
         .to = input_of(f, f->n_outputs, model->config.n_embd, weight_needs_q8(&weights->output)),
     };
-    norm_rows(f, norm);
+    norm_rows(f, &norm);
     matmul(model->kernels, f->pool, &weights->output, &norm.to, f->step->logits,
            model->config.n_vocab);
 }
@@ -330,8 +204,9 @@ enum status model_forward(struct model *model, struct pool *pool, const struct k
     plan_step(&f);
     each_row(&f, f.n_rows, model->config.n_embd, embed_row, NULL);
     for (size_t layer = 0; layer < model->config.n_layers && status == OK; layer++) {
-        attention_block(&f, layer);
-        feed_forward_block(&f, layer);
+        bool latent = model->config.arch->mixer == MIX_MLA;
+        (latent ? mla_block : attention_block)(&f, layer);
+        (config_has_experts(&model->config, layer) ? moe_block : feed_forward_block)(&f, layer);
         if (step->abandoned && step->abandoned(step->context))
             status = ERR_CANCELLED;
     }

@@ -8,64 +8,51 @@
 #include <assert.h>
 
 #include "engine/base/mem.h"
-#include "engine/model/carve.h"
 #include "engine/model/model_state.h"
 
 /* Names the arithmetic; to be changed with any change of a kernel's specification. */
 #define NUMERICS_CLASS "portable-1"
 
-static size_t round_up(size_t n, size_t multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
-
-static size_t max_of(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* ---- scratch ---- */
 
-static bool scratch_lay_out(struct scratch *s, const struct model *model, uint8_t *memory)
+enum { LATENT_STACK_HEADS = 16 };  // rows enough for turning the latent block to pay
+
+/* Attention of one KV group. The one stored head of latent attention serves all query heads: they
+ * are cut into stacks, so that the cores can share a single row. */
+static struct attention_shape attention_shape_of(const struct model *model, size_t group)
 {
     const struct model_config *config = &model->config;
-    size_t rows = model->rows_max;
-    size_t n_q = config->n_heads * config->head_dim, n_kv = config->n_kv_heads * config->head_dim;
-    s->y_stride = round_up(config->n_embd, PANEL_ROWS);
-    s->k_offset = round_up(n_q, PANEL_ROWS);
-    s->v_offset = s->k_offset + round_up(n_kv, PANEL_ROWS);
-    s->qkv_stride = s->v_offset + round_up(n_kv, PANEL_ROWS);
-    s->up_offset = round_up(config->n_ff, PANEL_ROWS);
-    s->ff_stride = 2 * s->up_offset;
-    s->input_cols = max_of(max_of(config->n_embd, n_q), config->n_ff);
-    size_t q8_cols = round_up(s->input_cols, ACT_BLOCK);
-    struct carve from = {.memory = memory};  // rows <= 2^16, widths < 2^24: products fit
-    s->x = carve(&from, rows * config->n_embd, sizeof *s->x);
-    s->y = carve(&from, rows * s->y_stride, sizeof *s->y);
-    s->wide = carve(&from, rows * max_of(s->qkv_stride, s->ff_stride), sizeof *s->wide);
-    s->input = carve(&from, rows * s->input_cols, sizeof *s->input);
-    s->q8.q = carve(&from, rows * q8_cols, sizeof *s->q8.q);
-    s->q8.d = carve(&from, rows * (q8_cols / ACT_BLOCK), sizeof *s->q8.d);
-    s->q8.sum = carve(&from, rows * (q8_cols / ACT_BLOCK), sizeof *s->q8.sum);
-    s->cos_sin = carve(&from, rows * config->rope.n_rot, sizeof *s->cos_sin);
-    s->row_block = carve(&from, rows, sizeof *s->row_block);
-    s->output_row = carve(&from, rows, sizeof *s->output_row);
-    s->bytes = from.used;
-    return !from.overflow;
+    size_t n_stacks = config->n_kv_heads, share = 1;
+    if (config->arch->mixer == MIX_MLA) {
+        share = (config->n_heads + LATENT_STACK_HEADS - 1) / LATENT_STACK_HEADS;
+        while (config->n_heads % share != 0)
+            share++;
+        n_stacks = share;
+    }
+    return (struct attention_shape){
+        .n_heads = config->n_heads,
+        .n_kv_heads = n_stacks,
+        .head_dim = config->head_dim,
+        .window = model->kv_layout.groups[group].window,
+        .value_dim = config->value_dim,
+        .kv_share = share,
+    };
 }
 
 static enum status scratch_init(struct model *model, struct error *err)
 {
-    const struct model_config *config = &model->config;
-    struct attention_shape shape = {
-        .n_heads = config->n_heads, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim};
     struct scratch *s = &model->scratch;
     if (!scratch_lay_out(s, model, NULL))
         return error_set(err, ERR_LIMIT, "steps of %zu rows are too large", model->rows_max);
-    size_t attention = attention_bytes(&shape, model->rows_max, model->ctx_size, model->n_workers);
-    if (attention == 0)
-        return error_set(err, ERR_LIMIT, "a context of %zu tokens is too large", model->ctx_size);
-    size_t bytes = s->bytes + attention;
+    size_t n_groups = model->kv_layout.n_groups, bytes = s->bytes;
+    for (size_t g = 0; g < n_groups; g++) {
+        struct attention_shape shape = attention_shape_of(model, g);
+        size_t attention =
+            attention_bytes(&shape, model->rows_max, model->ctx_size, model->n_workers);
+        if (attention == 0 || !size_add(bytes, attention, &bytes))
+            return error_set(err, ERR_LIMIT, "a context of %zu tokens is too large",
+                             model->ctx_size);
+    }
     if (model->account) {
         enum status status = account_reserve(model->account, ACCOUNT_SCRATCH, bytes, err);
         if (status != OK)
@@ -73,10 +60,42 @@ static enum status scratch_init(struct model *model, struct error *err)
     }
     model->account_bytes = bytes;
     s->memory = mem_map(s->bytes);
-    if (!s->memory || !attention_init(&model->attention, &shape, model->rows_max, model->ctx_size,
-                                      model->n_workers))
+    bool complete = s->memory != NULL;
+    for (size_t g = 0; g < n_groups && complete; g++) {
+        struct attention_shape shape = attention_shape_of(model, g);
+        complete = attention_init(&model->attention[g], &shape, model->rows_max, model->ctx_size,
+                                  model->n_workers);
+    }
+    if (!complete)
         return error_set(err, ERR_MEMORY, "no memory for the scratch of %zu rows", model->rows_max);
     scratch_lay_out(s, model, s->memory);
+    return OK;
+}
+
+/* ---- KV groups ---- */
+
+/* Layers of equal window share a group: those that see all tokens, those that see a window. */
+static enum status init_groups(struct model *model, struct error *err)
+{
+    const struct model_config *config = &model->config;
+    struct kv_layout *layout = &model->kv_layout;
+    model->places = mem_calloc(config->n_layers, sizeof *model->places);
+    if (!model->places)
+        return error_set(err, ERR_MEMORY, "no memory for the table of layers");
+    for (size_t layer = 0; layer < config->n_layers; layer++) {
+        size_t window = config->windowed[layer] ? config->window : 0, g = 0;
+        while (g < layout->n_groups && layout->groups[g].window != window)
+            g++;
+        if (g == layout->n_groups)
+            layout->groups[layout->n_groups++] = (struct kv_group){
+                .n_kv_heads = config->n_kv_heads,
+                .head_dim = config->head_dim,
+                .window = window,
+                .value_dim = config->value_dim,
+                .latent = config->arch->mixer == MIX_MLA,
+            };
+        model->places[layer] = (struct layer_place){g, layout->groups[g].n_layers++};
+    }
     return OK;
 }
 
@@ -110,24 +129,37 @@ static void fill_info(struct model *model)
     };
 }
 
-/* All that KV contents depend on. Integer and half-float products have equal bits at every level;
- * F32 products may run through OpenBLAS, hence the level's name in that case. */
+/* All that KV contents depend on, in words: every number of the configuration. */
+static size_t describe(const struct model *model, char *text, size_t bytes_max)
+{
+    const struct model_config *c = &model->config;
+    const struct rope_config *rope = &c->rope;
+    const struct moe_config *moe = &c->moe;
+    const struct mla_config *mla = &c->mla;
+    /* Integer and half-float products have equal bits at every level; F32 products may run through
+     * OpenBLAS, hence the level's name in that case. */
+    int n = snprintf(
+        text, bytes_max,
+        "%s %s|kv f16 32|%s|%zu %zu %zu %zu %zu %zu %zu %zu|%a %a|rope %zu %d %d %a %a %a %a %a %a"
+        "|moe %zu %zu %zu %zu %zu %zu %zu %d %d %a|mla %zu %zu %zu %zu|window %zu",
+        NUMERICS_CLASS, model->weights.has_f32 ? model->kernels->name : "any", c->arch->name,
+        c->n_layers, c->n_embd, c->n_ff, c->n_heads, c->n_kv_heads, c->head_dim, c->value_dim,
+        c->n_vocab, (double)c->rms_epsilon, (double)c->attention_scale, rope->n_rot,
+        (int)rope->scaling, (int)rope->smooth, rope->base, rope->factor, rope->original_ctx,
+        rope->attention_factor, rope->beta_fast, rope->beta_slow, moe->n_experts, moe->n_used,
+        moe->n_ff, moe->n_ff_shared, moe->n_dense_layers, moe->n_groups, moe->n_groups_used,
+        (int)moe->score, (int)moe->weights_norm, (double)moe->weights_scale, mla->q_rank,
+        mla->kv_rank, mla->nope_dim, mla->value_dim, c->window);
+    assert(n > 0 && (size_t)n < bytes_max);
+    return (size_t)n;
+}
+
 static void fill_digest(struct model *model)
 {
-    const struct model_config *config = &model->config;
-    char text[400];
-    int n = snprintf(text, sizeof text,
-                     "%s %s|kv f16 32|%s|%zu %zu %zu %zu %zu %zu %zu|%a %a|rope %zu %d %a %a %a "
-                     "%a %a %a",
-                     NUMERICS_CLASS, model->weights.has_f32 ? model->kernels->name : "any",
-                     config->arch->name, config->n_layers, config->n_embd, config->n_ff,
-                     config->n_heads, config->n_kv_heads, config->head_dim, config->n_vocab,
-                     (double)config->rms_epsilon, (double)config->attention_scale,
-                     config->rope.n_rot, (int)config->rope.scaling, config->rope.base,
-                     config->rope.factor, config->rope.original_ctx, config->rope.attention_factor,
-                     config->rope.beta_fast, config->rope.beta_slow);
-    assert(n > 0 && (size_t)n < sizeof text);
-    sha256(model->digest, text, (size_t)n, model->weights.digest, SHA256_BYTES, NULL, 0);
+    char text[900];
+    size_t n = describe(model, text, sizeof text);
+    sha256(model->digest, text, n, model->weights.digest, SHA256_BYTES, model->config.windowed,
+           sizeof model->config.windowed);
 }
 
 /* ---- open and close ---- */
@@ -166,11 +198,9 @@ static enum status open_steps(struct model *model, const struct model_file *file
         return status;
     if (model->ctx_size == 0)
         model->ctx_size = config->ctx_train;
-    model->kv_layout = (struct kv_layout){.n_groups = 1,
-                                          .groups = {{.n_layers = config->n_layers,
-                                                      .n_kv_heads = config->n_kv_heads,
-                                                      .head_dim = config->head_dim}}};
-    status = weights_load(&model->weights, file, config, model->account, pool, err);
+    status = init_groups(model, err);
+    if (status == OK)
+        status = weights_load(&model->weights, file, config, model->account, pool, err);
     if (status == OK)
         status = init_rope(model, err);
     if (status == OK)
@@ -212,11 +242,13 @@ void model_close(struct model *model)
     if (!model)
         return;
     weights_release(&model->weights);
-    attention_release(&model->attention);
+    for (size_t g = 0; g < KV_GROUPS_MAX; g++)
+        attention_release(&model->attention[g]);
     mem_unmap(model->scratch.memory, model->scratch.bytes);
     if (model->account)
         account_release(model->account, ACCOUNT_SCRATCH, model->account_bytes);
     mem_free(model->frequencies);
+    mem_free(model->places);
     mem_free(model->name);
     mem_free(model);
 }

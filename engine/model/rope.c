@@ -71,8 +71,9 @@ static double clamp(double x, double low, double high)
 static double yarn_ramp(const struct rope_config *config, size_t i)
 {
     double last = (double)config->n_rot - 1;
-    double low = clamp(floor(yarn_pair(config, config->beta_fast)), 0, last);
-    double high = clamp(ceil(yarn_pair(config, config->beta_slow)), 0, last);
+    double low = yarn_pair(config, config->beta_fast), high = yarn_pair(config, config->beta_slow);
+    low = clamp(config->smooth ? low : floor(low), 0, last);
+    high = clamp(config->smooth ? high : ceil(high), 0, last);
     double width = high - low > 0.001 ? high - low : 0.001;
     return clamp(((double)i - low) / width, 0, 1);
 }

@@ -4,6 +4,7 @@
 #ifndef WICARA_MODEL_WEIGHTS_H
 #define WICARA_MODEL_WEIGHTS_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +17,23 @@
 #include "engine/kernels/matmul.h"
 #include "engine/model/config.h"
 
-/* One layer; shapes are [out, in]. Vectors that the file does not have are NULL. */
+/* n matrices of one shape and type, `stride` bytes apart: one an expert, or one a head. */
+struct weight_stack {
+    struct weight first;
+    size_t n;
+    size_t stride;
+};
+
+static inline struct weight weight_stack_at(const struct weight_stack *stack, size_t i)
+{
+    assert(i < stack->n);
+    struct weight weight = stack->first;
+    weight.panels = (uint8_t *)weight.panels + i * stack->stride;
+    return weight;
+}
+
+/* One layer; shapes are [out, in]. What the file or the family does not have is NULL or has no
+ * panels. */
 struct layer_weights {
     const float *attn_norm;  // [n_embd]
     const float *ffn_norm;   // [n_embd]
@@ -24,18 +41,43 @@ struct layer_weights {
     const float *k_norm;     // [head_dim]
     const float *q_bias;     // [n_heads * head_dim]
     const float *k_bias;     // [n_kv_heads * head_dim]
-    const float *v_bias;     // [n_kv_heads * head_dim]
+    const float *v_bias;     // [n_kv_heads * value_dim]
     const float *o_bias;     // [n_embd]
     const float *gate_bias;  // [n_ff]
     const float *up_bias;    // [n_ff]
     const float *down_bias;  // [n_embd]
-    struct weight q;         // [n_heads * head_dim, n_embd]
+    const float *sinks;      // [n_heads]
+    struct weight q;         // [n_heads * head_dim, n_embd]; latent: [n_heads * own dim, n_embd]
     struct weight k;         // [n_kv_heads * head_dim, n_embd]
-    struct weight v;         // [n_kv_heads * head_dim, n_embd]
-    struct weight o;         // [n_embd, n_heads * head_dim]
+    struct weight v;         // [n_kv_heads * value_dim, n_embd]
+    struct weight o;         // [n_embd, n_heads * value dim]
     struct weight gate;      // [n_ff, n_embd]
     struct weight up;        // [n_ff, n_embd]
     struct weight down;      // [n_embd, n_ff]
+
+    /* experts */
+    struct weight router;           // [n_experts, n_embd]
+    const float *router_bias;       // [n_experts]
+    const float *choice_bias;       // [n_experts]
+    struct weight_stack gate_exps;  // n_experts of [moe.n_ff, n_embd]
+    struct weight_stack up_exps;    // n_experts of [moe.n_ff, n_embd]
+    struct weight_stack down_exps;  // n_experts of [n_embd, moe.n_ff]
+    const float *gate_exps_bias;    // [n_experts, moe.n_ff]
+    const float *up_exps_bias;      // [n_experts, moe.n_ff]
+    const float *down_exps_bias;    // [n_experts, n_embd]
+    struct weight shared_router;    // [1, n_embd]
+    struct weight shared_gate;      // [moe.n_ff_shared, n_embd]
+    struct weight shared_up;        // [moe.n_ff_shared, n_embd]
+    struct weight shared_down;      // [n_embd, moe.n_ff_shared]
+
+    /* latent attention; c = kv_rank */
+    struct weight q_a;        // [q_rank, n_embd]
+    const float *q_a_norm;    // [q_rank]
+    struct weight q_b;        // [n_heads * own dim, q_rank]
+    struct weight kv_a;       // [c + n_rot, n_embd]
+    const float *kv_a_norm;   // [c]
+    struct weight_stack k_b;  // n_heads of [c, nope_dim]: q into the latent space
+    struct weight_stack v_b;  // n_heads of [mla.value_dim, c]: values out of it
 };
 
 struct model_weights {

@@ -12,7 +12,16 @@
 
 enum { TOKENS = KV_BLOCK_TOKENS, DIM_MAX = 576, ROWS_MAX = 200, HALF_NAN = 0x7e01 };
 
-static const size_t dims[] = {16, 32, 48, 64, 80, 96, 128, 256, 576};
+/* Widths of keys and values; latent: values are the leading part of the keys. */
+static const struct shape {
+    size_t dim, value_dim;
+    bool latent;
+} shapes[] = {
+    {16, 16, false},   {32, 32, false},   {48, 48, false},   {64, 64, false},   {80, 80, false},
+    {96, 96, false},   {128, 128, false}, {256, 256, false}, {576, 576, false}, {32, 80, false},
+    {192, 128, false}, {16, 16, true},    {48, 32, true},    {112, 96, true},   {576, 512, true},
+};
+static struct shape shape;  // of the running case
 static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 63, 64, 65, 192};
 
 enum pattern { ALL, PARTIAL, CAUSAL, STEEP, WINDOW, HOLES, RANDOM_RANGE, DISJOINT, PATTERNS };
@@ -90,13 +99,15 @@ static bool sees(size_t row, size_t token)
 static void poison_tile(uint16_t *k, uint16_t *v, size_t dim, size_t row, size_t n_rows)
 {
     memcpy(k, k_clean, dim * TOKENS * sizeof *k);
-    memcpy(v, v_clean, dim * TOKENS * sizeof *v);
+    memcpy(v, v_clean, shape.value_dim * TOKENS * sizeof *v);
     for (size_t t = 0; t < TOKENS; t++) {
         bool seen = row < n_rows && sees(row, t);
         for (size_t i = 0; row == n_rows && i < n_rows; i++)
             seen |= sees(i, t);
         for (size_t d = 0; d < dim && !seen; d++)
-            k[d * TOKENS + t] = v[t * dim + d] = HALF_NAN;
+            k[d * TOKENS + t] = HALF_NAN;
+        for (size_t d = 0; d < shape.value_dim && !seen; d++)
+            v[t * shape.value_dim + d] = HALF_NAN;
     }
 }
 
@@ -105,9 +116,10 @@ static struct attention_tile make_tile(const uint16_t *k, const uint16_t *v, siz
 {
     return (struct attention_tile){
         .k = k,
-        .v = v,
+        .v = shape.latent ? NULL : v,
         .next_k = n_rows % 2 ? k : NULL,  // only a hint
         .head_dim = dim,
+        .value_dim = shape.value_dim,
         .n_rows = n_rows,
         .q = q_rows + row,
         .n_visible = visible + row,
@@ -123,8 +135,8 @@ static void expect(const struct kernels *spec, size_t dim, size_t n_rows)
 {
     static uint16_t k[DIM_MAX * TOKENS], v[DIM_MAX * TOKENS];
     for (size_t row = 0; row < n_rows; row++) {
-        o_rows[row] = o_expected + row * dim;
-        start_state(row, dim, &m_expected[row], &l_expected[row], o_rows[row]);
+        o_rows[row] = o_expected + row * shape.value_dim;
+        start_state(row, shape.value_dim, &m_expected[row], &l_expected[row], o_rows[row]);
         poison_tile(k, v, dim, row, n_rows);
         struct attention_tile tile =
             make_tile(k, v, dim, row, 1, &m_expected[row], &l_expected[row]);
@@ -132,38 +144,41 @@ static void expect(const struct kernels *spec, size_t dim, size_t n_rows)
     }
 }
 
-static void check_case(const struct kernels *tables[CPU_LEVELS], size_t dim, size_t n_rows,
+static void check_case(const struct kernels *tables[CPU_LEVELS], size_t n_rows,
                        enum pattern pattern, enum fill fill)
 {
+    size_t dim = shape.dim, value_dim = shape.value_dim;
     float *q = guarded_place(&q_buffer, n_rows * dim * sizeof(float));
     fill_floats(q, n_rows * dim, fill, 11);
     fill_halves(k_clean, dim * TOKENS, fill, 12);
-    fill_halves(v_clean, dim * TOKENS, fill, 13);
+    fill_halves(v_clean, value_dim * TOKENS, fill, 13);
     for (size_t row = 0; row < n_rows; row++) {
         q_rows[row] = q + row * dim;
         pattern_range(pattern, row, &first[row], &visible[row]);
     }
     expect(tables[CPU_SCALAR], dim, n_rows);
     uint16_t *k = guarded_place(&k_buffer, dim * TOKENS * sizeof *k);
-    uint16_t *v = guarded_place(&v_buffer, dim * TOKENS * sizeof *v);
+    uint16_t *v = guarded_place(&v_buffer, value_dim * TOKENS * sizeof *v);
     poison_tile(k, v, dim, n_rows, n_rows);
     for (int level = 0; level < CPU_LEVELS; level++) {
         if (!tables[level])
             continue;
-        check_begin("attention_tile %s head_dim %zu rows %zu visible %s fill %s",
-                    tables[level]->name, dim, n_rows, pattern_names[pattern], fill_names[fill]);
-        float *o = guarded_place(&o_buffer, n_rows * dim * sizeof(float));
+        check_begin(
+            "attention_tile %s head_dim %zu values %zu latent %d rows %zu visible %s fill %s",
+            tables[level]->name, dim, value_dim, shape.latent, n_rows, pattern_names[pattern],
+            fill_names[fill]);
+        float *o = guarded_place(&o_buffer, n_rows * value_dim * sizeof(float));
         float *m = guarded_place(&m_buffer, n_rows * sizeof(float));
         float *l = guarded_place(&l_buffer, n_rows * sizeof(float));
         for (size_t row = 0; row < n_rows; row++) {
-            o_rows[row] = o + row * dim;
-            start_state(row, dim, &m[row], &l[row], o_rows[row]);
+            o_rows[row] = o + row * value_dim;
+            start_state(row, value_dim, &m[row], &l[row], o_rows[row]);
         }
         struct attention_tile tile = make_tile(k, v, dim, 0, n_rows, m, l);
         tables[level]->attention_tile(&tile);
         check_floats(m_expected, m, n_rows, "m");
         check_floats(l_expected, l, n_rows, "l");
-        check_floats(o_expected, o, n_rows * dim, "o");
+        check_floats(o_expected, o, n_rows * value_dim, "o");
         guarded_check(&o_buffer, "o");
         guarded_check(&m_buffer, "m");
         guarded_check(&l_buffer, "l");
@@ -197,15 +212,16 @@ static void check_finite(size_t n, const float *values, const char *what)
 
 static void check_tiles(const struct kernels *tables[CPU_LEVELS])
 {
-    for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
+    for (size_t d = 0; d < sizeof shapes / sizeof shapes[0]; d++) {
         for (size_t r = 0; r < sizeof row_counts / sizeof row_counts[0]; r++) {
-            if (dims[d] * row_counts[r] > 4200)
+            shape = shapes[d];
+            if (shape.dim * row_counts[r] > (shape.dim < 512 ? 4200 : 9300))
                 continue;  // the scalar level would take seconds
             for (int pattern = 0; pattern < PATTERNS; pattern++) {
                 int fill = (int)(d + r) % FILLS;  // every fill meets every pattern
-                check_case(tables, dims[d], row_counts[r], (enum pattern)pattern, (enum fill)fill);
+                check_case(tables, row_counts[r], (enum pattern)pattern, (enum fill)fill);
                 if (fill == FILL_RANDOM)
-                    check_finite(row_counts[r] * dims[d], o_expected, "o");
+                    check_finite(row_counts[r] * shape.value_dim, o_expected, "o");
             }
         }
     }
@@ -223,6 +239,7 @@ static void attend(const struct kernels *k, size_t from, size_t to, float *out)
     static float o[ROWS_MAX][SEQ_DIM], total[ROWS_MAX][SEQ_DIM], m[ROWS_MAX], l[ROWS_MAX];
     static float m_total[ROWS_MAX], l_total[ROWS_MAX];
     size_t n_rows = (to - from) * HEADS;
+    shape = (struct shape){SEQ_DIM, SEQ_DIM, false};
     memset(first, 0, sizeof first);
     for (size_t row = 0; row < n_rows; row++) {
         q_rows[row] = seq_q[from * HEADS + row];
@@ -351,17 +368,19 @@ static void check_merge(void)
 enum { BENCH_TILES = 128 };
 
 /* Rows over BENCH_TILES tiles one after the other; caches hold what they hold in a real step. */
-static void bench_one(const struct kernels *k, size_t dim, size_t n_rows, enum pattern pattern)
+static void bench_one(const struct kernels *k, struct shape widths, size_t n_rows,
+                      enum pattern pattern)
 {
-    static uint16_t keys[BENCH_TILES * 256 * TOKENS], values[BENCH_TILES * 256 * TOKENS];
-    static float q[ROWS_MAX * 256], o[ROWS_MAX * 256], m[ROWS_MAX], l[ROWS_MAX];
-    size_t pairs = 0, tile_size = dim * TOKENS;
-    fill_halves(keys, BENCH_TILES * tile_size, FILL_RANDOM, 1);
+    static uint16_t keys[BENCH_TILES * DIM_MAX * TOKENS], values[BENCH_TILES * DIM_MAX * TOKENS];
+    static float q[ROWS_MAX * DIM_MAX], o[ROWS_MAX * DIM_MAX], m[ROWS_MAX], l[ROWS_MAX];
+    size_t pairs = 0, dim = widths.dim, value_dim = widths.value_dim;
+    shape = widths;
+    fill_halves(keys, BENCH_TILES * dim * TOKENS, FILL_RANDOM, 1);
     memcpy(values, keys, sizeof values);
     for (size_t row = 0; row < n_rows; row++) {
         fill_floats(q + row * dim, dim, FILL_RANDOM, (uint32_t)row);
         q_rows[row] = q + row * dim;
-        o_rows[row] = o + row * dim;
+        o_rows[row] = o + row * value_dim;
         m[row] = -INFINITY;
         l[row] = 0;
         pattern_range(pattern, row, &first[row], &visible[row]);
@@ -371,29 +390,33 @@ static void bench_one(const struct kernels *k, size_t dim, size_t n_rows, enum p
     for (int repeat = 0; repeat < (k->level == CPU_SCALAR ? 1 : 15); repeat++) {
         double start = now_ns();
         for (size_t t = 0; t < BENCH_TILES; t++) {
-            struct attention_tile tile =
-                make_tile(keys + t * tile_size, values + t * tile_size, dim, 0, n_rows, m, l);
+            struct attention_tile tile = make_tile(
+                keys + t * dim * TOKENS, values + t * value_dim * TOKENS, dim, 0, n_rows, m, l);
             k->attention_tile(&tile);
         }
         double ns = (now_ns() - start) / BENCH_TILES;
         best = ns < best ? ns : best;
     }
-    printf("%-7s head_dim %3zu rows %3zu %-7s %10.0f ns/tile %8.1f GFLOP/s %6.1f GB/s of K and V\n",
-           k->name, dim, n_rows, pattern_names[pattern], best, 4.0 * (double)(pairs * dim) / best,
-           (double)tile_size * 4 / best);
+    size_t n_stored = dim + (widths.latent ? 0 : value_dim);
+    printf("%-7s head_dim %3zu %-6s rows %3zu %-7s %10.0f ns/tile %8.1f GFLOP/s %6.1f GB/s of K "
+           "and V\n",
+           k->name, dim, widths.latent ? "latent" : "", n_rows, pattern_names[pattern], best,
+           2.0 * (double)(pairs * (dim + value_dim)) / best,
+           (double)(n_stored * TOKENS * 2) / best);
 }
 
 static void bench(const struct kernels *tables[CPU_LEVELS])
 {
-    static const size_t bench_dims[] = {64, 128}, rows[] = {1, 3, 4, 7, 8, 12, 24, 192};
-    for (size_t d = 0; d < 2; d++) {
+    static const size_t rows[] = {1, 3, 4, 7, 8, 12, 16, 24, 64, 192};
+    static const struct shape widths[] = {{64, 64, false}, {128, 128, false}, {576, 512, true}};
+    for (size_t d = 0; d < sizeof widths / sizeof widths[0]; d++) {
         for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
             for (int level = 0; level < CPU_LEVELS; level++) {
                 if (!tables[level])
                     continue;
-                bench_one(tables[level], bench_dims[d], rows[r], ALL);
+                bench_one(tables[level], widths[d], rows[r], ALL);
                 if (rows[r] == 192)
-                    bench_one(tables[level], bench_dims[d], rows[r], CAUSAL);
+                    bench_one(tables[level], widths[d], rows[r], CAUSAL);
             }
         }
     }

@@ -83,6 +83,51 @@ static void check_silu_mul(const struct kernels *spec, const struct kernels *k, 
     check_floats(expected, gate, n, "out in place of gate");
 }
 
+static void check_swiglu_clamped(const struct kernels *spec, const struct kernels *k, size_t n,
+                                 enum fill fill)
+{
+    check_begin("swiglu_clamped %s n %zu fill %s", k->name, n, fill_names[fill]);
+    float *gate = guarded_place(&x_buffer, n * sizeof(float));
+    float *up = guarded_place(&y_buffer, n * sizeof(float));
+    float *out = guarded_place(&out_buffer, n * sizeof(float));
+    fill_floats(gate, n, fill, 5);
+    fill_floats(up, n, fill, 6);
+    for (size_t i = 0; i < n && fill == FILL_RANDOM; i++)  // past both limits
+        gate[i] *= 6, up[i] *= 6;
+    spec->swiglu_clamped(gate, up, n, expected);
+    k->swiglu_clamped(gate, up, n, out);
+    check_floats(expected, out, n, "out");
+    guarded_check(&out_buffer, "out");
+    for (size_t i = 0; i < n && fill == FILL_RANDOM && k == spec; i++) {
+        double g = fmin(gate[i], 7), u = fmax(fmin(up[i], 7), -7);
+        double value = (u + 1) * g / (1 + exp(-1.702 * g));
+        if (fabs(out[i] - value) > 2e-6 * (fabs(value) + 0.1))
+            check_fail("[%zu] is %g, float64 says %g", i, (double)out[i], value);
+    }
+    k->swiglu_clamped(gate, up, n, gate);
+    check_floats(expected, gate, n, "out in place of gate");
+}
+
+static void check_add_scaled(const struct kernels *spec, const struct kernels *k, size_t n,
+                             enum fill fill)
+{
+    check_begin("add_scaled %s n %zu fill %s", k->name, n, fill_names[fill]);
+    float *x = guarded_place(&x_buffer, n * sizeof(float));
+    float *y = guarded_place(&y_buffer, n * sizeof(float));
+    fill_floats(x, n, fill, 3);
+    fill_floats(y, n, fill, 4);
+    fill_floats(expected, n, fill, 3);
+    spec->add_scaled(expected, y, 0.37f, n);
+    k->add_scaled(x, y, 0.37f, n);
+    check_floats(expected, x, n, "x");
+    guarded_check(&x_buffer, "x");
+    for (size_t i = 0; i < n && fill == FILL_RANDOM && k == spec; i++) {
+        double value = (double)fill_value(fill, 3, i) + (double)0.37f * (double)y[i];
+        if (fabs((double)x[i] - value) > 1e-6)
+            check_fail("[%zu] is %g, float64 says %g", i, (double)x[i], value);
+    }
+}
+
 static void check_rope(const struct kernels *spec, const struct kernels *k, size_t n,
                        enum fill fill, bool neox)
 {
@@ -183,6 +228,8 @@ static void check_level(const struct kernels *spec, const struct kernels *k)
             }
             check_add(spec, k, sizes[i], (enum fill)fill);
             check_silu_mul(spec, k, sizes[i], (enum fill)fill);
+            check_swiglu_clamped(spec, k, sizes[i], (enum fill)fill);
+            check_add_scaled(spec, k, sizes[i], (enum fill)fill);
             check_f16(spec, k, sizes[i], (enum fill)fill);
         }
     }

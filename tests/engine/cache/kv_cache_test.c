@@ -43,21 +43,45 @@ static void sizes_and_addresses(void **state)
     kv_cache_free(cache);
 }
 
+static void widths_of_k_and_v_may_differ(void **state)
+{
+    (void)state;
+    struct kv_layout layout = {
+        .groups =
+            {{.n_layers = 2, .n_kv_heads = 2, .head_dim = 48, .value_dim = 16},
+             {.n_layers = 2, .n_kv_heads = 1, .head_dim = 48, .value_dim = 32, .latent = true}},
+        .n_groups = 2};
+    assert_int_equal(kv_group_block_bytes(&layout.groups[0]), 2 * 2 * (48 + 16) * 32 * 2);
+    assert_int_equal(kv_group_block_bytes(&layout.groups[1]), 2 * 48 * 32 * 2);
+    size_t n_blocks[KV_GROUPS_MAX] = {2, 2};
+    struct kv_cache *cache;
+    assert_int_equal(kv_cache_create(&cache, &layout, n_blocks, ROOT, true, NULL), OK);
+    uint16_t *first = kv_cache_k(cache, 0, 0, 0, 0);
+    assert_ptr_equal(kv_cache_v(cache, 0, 0, 0, 0), first + 48 * 32);
+    assert_ptr_equal(kv_cache_k(cache, 0, 0, 0, 1), first + (48 + 16) * 32);
+    first = kv_cache_k(cache, 1, 0, 0, 0);
+    assert_null(kv_cache_v(cache, 1, 0, 0, 0));
+    assert_ptr_equal(kv_cache_k(cache, 1, 1, 1, 0), first + 3 * 48 * 32);
+    kv_cache_free(cache);
+}
+
 static void bad_layouts_are_refused(void **state)
 {
     (void)state;
-    struct {
+    const struct {
         struct kv_group shape;
         size_t n_groups, n_blocks;
     } cases[] = {
-        {{1, 1, 16, 0}, 0, 1},
-        {{1, 1, 16, 0}, KV_GROUPS_MAX + 1, 1},
-        {{1, 1, 16, 0}, 1, 0},
-        {{0, 1, 16, 0}, 1, 1},
-        {{1, 0, 16, 0}, 1, 1},
-        {{1, 1, 0, 0}, 1, 1},
-        {{1, 1, 16, 0}, 1, (size_t)1 << 40},
-        {{(size_t)1 << 40, (size_t)1 << 40, 16, 0}, 1, 1},
+        {{1, 1, 16, 0, 0, false}, 0, 1},
+        {{1, 1, 16, 0, 0, false}, KV_GROUPS_MAX + 1, 1},
+        {{1, 1, 16, 0, 0, false}, 1, 0},
+        {{0, 1, 16, 0, 0, false}, 1, 1},
+        {{1, 0, 16, 0, 0, false}, 1, 1},
+        {{1, 1, 0, 0, 0, false}, 1, 1},
+        {{1, 1, 16, 0, 0, false}, 1, (size_t)1 << 40},
+        {{1, 1, 16, 0, SIZE_MAX - 8, false}, 1, 1},
+        {{1, 1, 16, 0, 32, true}, 1, 1},
+        {{(size_t)1 << 40, (size_t)1 << 40, 16, 0, 0, false}, 1, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct kv_layout layout = {.groups = {cases[i].shape}, .n_groups = cases[i].n_groups};
@@ -126,6 +150,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_and_addresses),
+        cmocka_unit_test(widths_of_k_and_v_may_differ),
         cmocka_unit_test(bad_layouts_are_refused),
         cmocka_unit_test(every_failed_allocation_is_reported),
         cmocka_unit_test(nothing_is_allocated_after_create),

@@ -12,7 +12,7 @@ static const uint8_t ROOT[SHA256_BYTES] = {1};
 
 static struct kv_cache *cache_of(size_t n_blocks)
 {
-    struct kv_layout layout = {.groups = {{1, 1, 16, 0}}, .n_groups = 1};
+    struct kv_layout layout = {.groups = {{1, 1, 16, 0, 0, false}}, .n_groups = 1};
     size_t blocks[KV_GROUPS_MAX] = {n_blocks};
     struct kv_cache *cache;
     assert_int_equal(kv_cache_create(&cache, &layout, blocks, ROOT, true, NULL), OK);

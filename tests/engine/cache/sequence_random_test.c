@@ -190,7 +190,8 @@ static void op_recreate(struct world *w, struct actor *a)
 static void run_world(size_t n_groups, size_t n_blocks, uint64_t seed, size_t rounds)
 {
     static const uint8_t ROOT[SHA256_BYTES] = {5};
-    struct kv_layout layout = {.groups = {{1, 1, 16, 0}, {2, 1, 16, WINDOW}}, .n_groups = n_groups};
+    struct kv_layout layout = {.groups = {{1, 1, 16, 0, 0, false}, {2, 1, 16, WINDOW, 0, false}},
+                               .n_groups = n_groups};
     size_t blocks[KV_GROUPS_MAX] = {n_blocks, n_blocks - 4};
     struct world w = {.n_groups = n_groups, .seed = seed};
     assert_int_equal(kv_cache_create(&w.cache, &layout, blocks, ROOT, true, NULL), OK);

@@ -17,7 +17,7 @@ static int32_t ids[TOKENS_MAX];
 
 static struct kv_cache *cache_of(size_t n_blocks, size_t window)
 {
-    struct kv_layout layout = {.groups = {{1, 1, 16, 0}, {1, 1, 16, window}},
+    struct kv_layout layout = {.groups = {{1, 1, 16, 0, 0, false}, {1, 1, 16, window, 0, false}},
                                .n_groups = window ? 2 : 1};
     size_t blocks[KV_GROUPS_MAX] = {n_blocks, n_blocks};
     struct kv_cache *cache;

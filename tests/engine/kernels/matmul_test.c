@@ -111,7 +111,8 @@ static void parts_create(struct parts *p, size_t n_rows)
         assert_non_null(p->y[i]);
         for (size_t at = 0; at < n_rows * p->stride[i] + 1; at++)
             p->y[i][at] = -777.0f;
-        p->part[i] = (struct matmul_part){&p->weights[i], p->y[i], p->stride[i]};
+        p->part[i] =
+            (struct matmul_part){.weight = &p->weights[i], .y = p->y[i], .y_stride = p->stride[i]};
     }
 }
 
@@ -170,6 +171,40 @@ static void batch_equals_rows_alone(void **state)
                 check_batch((enum cpu_level)level, 1 + i % 3, rows[i]);
         }
     }
+}
+
+/* Parts over rows of their own: as the same rows of a product over all. */
+static void parts_may_have_rows_of_their_own(void **state)
+{
+    (void)state;
+    static const size_t first[4] = {0, 3, 40, 7}, n_rows[4] = {0, 1, 25, 58};  // 0: all
+    enum { ROWS = 65 };
+    struct pool *pool;
+    struct parts all, own;
+    const struct kernels *kernels = table(kernels_best_level());
+    struct activations x = activations_create(kernels, ROWS);
+    assert_int_equal(pool_create(&pool, 2, NULL), OK);
+    parts_create(&all, ROWS);
+    parts_create(&own, ROWS);
+    matmul_many(kernels, pool, all.part, 4, &x);
+    for (size_t i = 0; i < 4; i++) {
+        own.part[i].x = i % 2 ? &x : NULL;
+        own.part[i].first_row = first[i];
+        own.part[i].n_rows = n_rows[i];
+    }
+    matmul_many(kernels, pool, own.part, 4, &x);
+    for (size_t i = 0; i < 4; i++) {
+        size_t n = n_rows[i] ? n_rows[i] : ROWS;
+        for (size_t row = 0; row < n; row++)
+            assert_memory_equal(own.y[i] + row * own.stride[i],
+                                all.y[i] + (first[i] + row) * all.stride[i],
+                                all.weights[i].n_rows * sizeof(float));
+        assert_true(own.y[i][n * own.stride[i]] == -777.0f);
+    }
+    parts_free(&all);
+    parts_free(&own);
+    activations_free(&x);
+    pool_free(pool);
 }
 
 static void no_rows_is_nothing(void **state)
@@ -245,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batch_equals_rows_alone),
+        cmocka_unit_test(parts_may_have_rows_of_their_own),
         cmocka_unit_test(no_rows_is_nothing),
         cmocka_unit_test(blas_rows_do_not_see_each_other),
         cmocka_unit_test(levels),

@@ -6,20 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <math.h>
+#include "tests/engine/model/golden.h"
 
-#include "tests/engine/model/runner.h"
-
-enum { PROMPT = 300, GOLDEN_ROWS = 10 };
-
-static const size_t GOLDEN_POSITIONS[GOLDEN_ROWS] = {0, 1, 31, 32, 33, 100, 255, 256, 257, 299};
 static float whole[PROMPT * 96], other[PROMPT * 96];
-
-static void make_prompt(int32_t tokens[PROMPT], uint64_t story, size_t n_vocab)
-{
-    for (size_t i = 0; i < PROMPT; i++)
-        tokens[i] = tiny_token(story, i, (uint32_t)n_vocab);
-}
 
 static struct runner open_runner(const struct tiny_model *tiny, enum cpu_level level,
                                  size_t n_threads)
@@ -41,56 +30,6 @@ static const struct tiny_model *tiny_by_name(const char *name)
 }
 
 /* ---- against transformers ---- */
-
-static double kl_divergence(const float *p_logits, const float *q_logits, size_t n)
-{
-    double p_max = -INFINITY, q_max = -INFINITY, p_sum = 0, q_sum = 0, kl = 0;
-    for (size_t i = 0; i < n; i++) {
-        p_max = fmax(p_max, (double)p_logits[i]);
-        q_max = fmax(q_max, (double)q_logits[i]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        p_sum += exp((double)p_logits[i] - p_max);
-        q_sum += exp((double)q_logits[i] - q_max);
-    }
-    for (size_t i = 0; i < n; i++) {
-        double p = (double)p_logits[i] - p_max - log(p_sum);
-        double q = (double)q_logits[i] - q_max - log(q_sum);
-        kl += exp(p) * (p - q);
-    }
-    return kl;
-}
-
-/* Float weights: close in every logit. Quantised ones, where a last bit may tip an activation to
- * the next of its 255 steps: close as a distribution. */
-static void compare_golden(const struct tiny_model *tiny, const float *logits)
-{
-    char path[96];
-    static float golden[GOLDEN_ROWS * 96];
-    size_t n_vocab = tiny->n_vocab, n = GOLDEN_ROWS * n_vocab;
-    snprintf(path, sizeof path, "tests/golden/model/%s.f32", tiny->name);
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        fail_msg("%s is missing", path);
-    assert_int_equal(fread(golden, sizeof(float), n, file), n);
-    fclose(file);
-    double largest = 0, difference = 0, kl = 0;
-    for (size_t i = 0; i < GOLDEN_ROWS; i++) {
-        const float *theirs = golden + i * n_vocab;
-        const float *ours = logits + GOLDEN_POSITIONS[i] * n_vocab;
-        kl = fmax(kl, kl_divergence(theirs, ours, n_vocab));
-        for (size_t v = 0; v < n_vocab; v++) {
-            largest = fmax(largest, fabs((double)theirs[v]));
-            difference = fmax(difference, fabs((double)ours[v] - (double)theirs[v]));
-        }
-    }
-    bool quantised = dtype_info(tiny->dtype)->block_elements > 1;
-    if (getenv("WICARA_TEST_VERBOSE"))
-        print_message("%-18s difference %.2e of the largest logit, KL %.2e\n", tiny->name,
-                      difference / largest, kl);
-    if (quantised ? kl > 4e-3 : difference > 5e-4 * largest)
-        fail_msg("%s: difference %g of %g, KL %g", tiny->name, difference, largest, kl);
-}
 
 static void logits_equal_transformers(void **state)
 {

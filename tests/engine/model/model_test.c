@@ -10,6 +10,8 @@
 
 #define BASE .name = "t", .arch = "llama", TINY_SHAPE, .dtype = DTYPE_F16
 
+#define MIXTURE BASE, .n_experts = 4, .n_used = 2
+
 static const float ZERO_DIVISOR[8] = {1, 1, 1, 0, 1, 1, 1, 1};
 
 /* Opens with room for one byte of weights, so that what passes all checks ends as ERR_LIMIT and
@@ -49,7 +51,7 @@ static void refusals_name_what_is_wrong(void **state)
         const char *text;
     } cases[] = {
         {{BASE}, ERR_LIMIT, "weights"},  // nothing wrong with it
-        {{.name = "t", .arch = "gpt-oss", TINY_SHAPE}, ERR_UNSUPPORTED, "qwen2"},
+        {{.name = "t", .arch = "mamba", TINY_SHAPE}, ERR_UNSUPPORTED, "qwen2"},
         {{BASE, .omit = "general.architecture"}, ERR_FORMAT, "general.architecture"},
         {{BASE, .omit = "llama.block_count"}, ERR_FORMAT, "llama.block_count"},
         {{BASE, .omit = "llama.context_length"}, ERR_FORMAT, "llama.context_length"},
@@ -66,11 +68,27 @@ static void refusals_name_what_is_wrong(void **state)
         {{BASE, .override = "attention.head_count_kv"}, ERR_FORMAT, "head_count_kv"},
         {{BASE, .override = "attention.head_count_kv", .override_value = 3}, ERR_FORMAT, "3 kv"},
         {{BASE, .override = "attention.key_length", .override_value = 24}, ERR_UNSUPPORTED, "24"},
-        {{BASE, .override = "attention.value_length", .override_value = 32}, ERR_UNSUPPORTED, "32"},
+        {{BASE, .override = "attention.value_length", .override_value = 32}, ERR_FORMAT, "attn_v"},
+        {{BASE, .override = "attention.value_length", .override_value = 8}, ERR_UNSUPPORTED, "8"},
         {{BASE, .override = "rope.dimension_count"}, ERR_FORMAT, "rope.dimension_count"},
         {{BASE, .override = "rope.dimension_count", .override_value = 7}, ERR_FORMAT, "not even"},
         {{BASE, .override = "rope.dimension_count", .override_value = 18}, ERR_FORMAT, "rope."},
-        {{BASE, .override = "expert_count", .override_value = 8}, ERR_UNSUPPORTED, "experts"},
+        {{BASE, .override = "expert_count", .override_value = 8}, ERR_FORMAT, "expert_used_count"},
+        {{BASE, .override = "expert_count", .override_value = 1025}, ERR_FORMAT, "expert_count"},
+        {{MIXTURE, .override = "expert_used_count", .override_value = 5}, ERR_FORMAT, "used_count"},
+        {{MIXTURE, .override = "expert_count", .override_value = 1}, ERR_FORMAT, "used_count"},
+        {{MIXTURE, .override = "expert_count", .override_value = 5}, ERR_FORMAT, "expected 64 x 5"},
+        {{MIXTURE, .n_groups = 3}, ERR_FORMAT, "groups"},
+        {{MIXTURE, .n_groups = 4}, ERR_FORMAT, "groups"},
+        {{MIXTURE, .n_groups = 2, .n_groups_used = 3}, ERR_FORMAT, "group_used"},
+        {{MIXTURE, .gating = 4}, ERR_FORMAT, "gating"},
+        {{MIXTURE, .bad_shape = "blk.1.ffn_up_exps.weight"}, ERR_FORMAT, "65 x 96 x 4"},
+        {{MIXTURE, .omit = "blk.1.ffn_up_exps.weight"}, ERR_FORMAT, "blk.1.ffn_up_exps"},
+        {{MIXTURE, .experts_apart = true, .omit = "blk.0.ffn_up.3.weight"}, ERR_FORMAT, "up.3"},
+        {{.name = "t", .arch = "qwen3", TINY_SHAPE, .n_experts = 4, .n_used = 2},
+         ERR_UNSUPPORTED,
+         "expert_count"},
+        {{.name = "t", .arch = "qwen3moe", TINY_SHAPE}, ERR_FORMAT, "expert_count"},
         {{BASE, .override = "vocab_size", .override_value = 97}, ERR_FORMAT, "vocab_size"},
         {{BASE, .override = "context_length"}, ERR_FORMAT, "context_length"},
         {{BASE, .scaling = "longrope", .factor = 2}, ERR_UNSUPPORTED, "longrope"},

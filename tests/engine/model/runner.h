@@ -39,7 +39,9 @@ static inline enum status runner_open(struct runner *r, const struct tiny_model 
         return status;
     uint8_t root[SHA256_BYTES];
     model_digest(r->model, root);
-    size_t n_blocks[KV_GROUPS_MAX] = {RUNNER_BLOCKS};
+    size_t n_blocks[KV_GROUPS_MAX];
+    for (size_t g = 0; g < KV_GROUPS_MAX; g++)
+        n_blocks[g] = RUNNER_BLOCKS;
     return kv_cache_create(&r->cache, model_kv_layout(r->model), n_blocks, root, true, err);
 }
 

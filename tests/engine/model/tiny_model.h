@@ -2,7 +2,8 @@
  *
  * Weights are a pure function of the tensor's name and type (tiny_values() below), and
  * tests/golden/model/tiny_llama.py makes the same ones, so that the goldens need no weights in the
- * repository: only the logits of transformers are committed. A change here must be made there. */
+ * repository: only the logits of transformers are committed. A change here must be made there. The
+ * families of tiny_families.h reach transformers as the files themselves (families.py). */
 #ifndef WICARA_TESTS_TINY_MODEL_H
 #define WICARA_TESTS_TINY_MODEL_H
 
@@ -22,13 +23,28 @@ struct tiny_model {
     const char *scaling;  // rope.scaling.type or NULL
     float factor, original_ctx, beta_fast, beta_slow;
     const float *divisors;  // rope_freqs or NULL
+    float log_multiplier;   // yarn
+    uint32_t value_dim;     // 0 = head_dim
+    uint32_t window;
+    bool sinks;
+    const char *ffn_norm;  // instead of ffn_norm
+    /* Mixture of experts, in layers from n_dense on; 0 experts = none. */
+    uint32_t n_experts, n_used, n_ff_exp, n_ff_shared, n_shared, n_dense;
+    uint32_t n_groups, n_groups_used, gating;  // 0 = key left out
+    bool norm, shared_gate, choice_bias, expert_bias;
+    float scale;                     // 0 = key left out
+    bool experts_apart, gate_up;     // other layouts of the experts' tensors
+    uint32_t q_rank, kv_rank, nope;  // latent attention; head_dim is nope + n_rot
+    bool kv_b;                       // its first layout
+    uint32_t n_draft;                // layers behind the model, which nobody reads
     /* Faults for tests of refusals: */
     const char *omit;       // tensor or key that is left out
     const char *extra;      // name of a tensor nobody asked for
     const char *bad_shape;  // tensor with one column more
     const char *bad_type;   // matrix that is written as I8
-    const char *override;   // integer key with another value
+    const char *override;   // key with another value
     uint64_t override_value;
+    float override_factor;  // of a float key of that name
 };
 
 /* Divisors of the llama3 scaling for 8 pairs: factor 8, low 1, high 4, 64 positions, base 10000. */
@@ -177,7 +193,7 @@ static inline void tiny_text(struct buf *out, const char *text)
     buf_append(out, text, n);
 }
 
-enum { TINY_U32 = 4, TINY_F32 = 6, TINY_STRING = 8 };
+enum { TINY_U32 = 4, TINY_F32 = 6, TINY_BOOL = 7, TINY_STRING = 8 };
 
 static inline bool tiny_key(struct tiny_writer *w, const char *key, uint32_t kind)
 {
@@ -211,16 +227,29 @@ static inline void tiny_key_u32(struct tiny_writer *w, const char *suffix, uint3
         buf_append(&w->keys, &value, sizeof value);
 }
 
+static inline void tiny_key_bool(struct tiny_writer *w, const char *suffix, bool value)
+{
+    char key[96];
+    uint8_t byte = value;
+    if (w->model->override && strcmp(w->model->override, suffix) == 0)
+        byte = w->model->override_value != 0;
+    if (tiny_key(w, tiny_name(w, suffix, key), TINY_BOOL))
+        buf_append(&w->keys, &byte, sizeof byte);
+}
+
 static inline void tiny_key_f32(struct tiny_writer *w, const char *suffix, float value)
 {
     char key[96];
+    if (w->model->override && strcmp(w->model->override, suffix) == 0)
+        value *= w->model->override_factor;
     if (tiny_key(w, tiny_name(w, suffix, key), TINY_F32))
         buf_append(&w->keys, &value, sizeof value);
 }
 
-/* n_rows 0: a vector. */
-static inline void tiny_tensor(struct tiny_writer *w, const char *name, enum dtype dtype,
-                               uint64_t n_rows, uint64_t n_columns, double centre, double width)
+/* `count` matrices, or for n_rows 0 vectors, in one tensor. */
+static inline void tiny_tensors_of(struct tiny_writer *w, const char *name, enum dtype dtype,
+                                   uint64_t count, uint64_t n_rows, uint64_t n_columns,
+                                   double centre, double width)
 {
     const struct tiny_model *m = w->model;
     if (m->omit && strcmp(m->omit, name) == 0)
@@ -232,21 +261,30 @@ static inline void tiny_tensor(struct tiny_writer *w, const char *name, enum dty
     while (w->data.n_bytes % 32 != 0)
         buf_append_char(&w->data, '\0');
     uint64_t offset = w->data.n_bytes;
-    uint32_t n_dims = n_rows ? 2 : 1, type = dtype;
+    uint32_t n_dims = (n_rows ? 2 : 1) + (count > 1), type = dtype;
     tiny_text(&w->infos, name);
     buf_append(&w->infos, &n_dims, sizeof n_dims);
     buf_append(&w->infos, &n_columns, sizeof n_columns);
     if (n_rows)
         buf_append(&w->infos, &n_rows, sizeof n_rows);
+    if (count > 1)
+        buf_append(&w->infos, &count, sizeof count);
     buf_append(&w->infos, &type, sizeof type);
     buf_append(&w->infos, &offset, sizeof offset);
     w->n_tensors++;
-    size_t n = (n_rows ? n_rows : 1) * n_columns;
+    size_t n = count * (n_rows ? n_rows : 1) * n_columns;
     if (dtype == DTYPE_I8)
         for (size_t i = 0; i < n; i++)
             buf_append_char(&w->data, '\1');
     else
         tiny_values(&w->data, name, dtype, n, centre, width);
+}
+
+/* n_rows 0: a vector. */
+static inline void tiny_tensor(struct tiny_writer *w, const char *name, enum dtype dtype,
+                               uint64_t n_rows, uint64_t n_columns, double centre, double width)
+{
+    tiny_tensors_of(w, name, dtype, 1, n_rows, n_columns, centre, width);
 }
 
 static inline void tiny_matrix(struct tiny_writer *w, const char *name, uint32_t n_rows,
@@ -255,44 +293,130 @@ static inline void tiny_matrix(struct tiny_writer *w, const char *name, uint32_t
     tiny_tensor(w, name, w->model->dtype, n_rows, n_columns, 0, 0.25);
 }
 
+/* Tensors of a layer: matrices have rows, the others are vectors. */
+enum tiny_kind { TINY_MATRIX, TINY_STACK, TINY_NORM, TINY_BIAS, TINY_ROUTER };
+struct tiny_row {
+    const char *suffix;
+    enum tiny_kind kind;
+    uint32_t count, n_rows, n_columns;
+    bool present;
+};
+
+static inline void tiny_rows(struct tiny_writer *w, uint32_t layer, const struct tiny_row *rows,
+                             size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows; i++) {
+        char name[96];
+        const struct tiny_row *row = &rows[i];
+        bool norm = row->kind == TINY_NORM, bias = row->kind == TINY_BIAS;
+        snprintf(name, sizeof name, "blk.%u.%s", layer, row->suffix);
+        if (row->present)
+            tiny_tensors_of(w, name,
+                            norm || bias || row->kind == TINY_ROUTER ? DTYPE_F32 : w->model->dtype,
+                            row->count, row->n_rows, row->n_columns, norm,
+                            norm   ? 0.3
+                            : bias ? 0.5
+                                   : 0.25);
+    }
+}
+
+static inline void tiny_attention(struct tiny_writer *w, uint32_t layer)
+{
+    const struct tiny_model *m = w->model;
+    uint32_t value_dim = m->value_dim ? m->value_dim : m->head_dim;
+    uint32_t n_q = m->n_heads * m->head_dim, n_k = m->n_kv_heads * m->head_dim;
+    uint32_t n_v = m->n_kv_heads * value_dim, n_out = m->n_heads * value_dim;
+    bool latent = m->kv_rank > 0, low_q = m->q_rank > 0, plain = !latent;
+    bool qk_norm = strncmp(m->arch, "qwen3", 5) == 0;
+    bool o_bias = m->biases && strncmp(m->arch, "qwen", 4) != 0;
+    const struct tiny_row rows[] = {
+        {"attn_norm.weight", TINY_NORM, 1, 0, m->n_embd, true},
+        {"attn_q.weight", TINY_MATRIX, 1, n_q, m->n_embd, !low_q},
+        {"attn_k.weight", TINY_MATRIX, 1, n_k, m->n_embd, plain},
+        {"attn_v.weight", TINY_MATRIX, 1, n_v, m->n_embd, plain},
+        {"attn_q_a.weight", TINY_MATRIX, 1, m->q_rank, m->n_embd, low_q},
+        {"attn_q_a_norm.weight", TINY_NORM, 1, 0, m->q_rank, low_q},
+        {"attn_q_b.weight", TINY_MATRIX, 1, n_q, m->q_rank, low_q},
+        {"attn_kv_a_mqa.weight", TINY_MATRIX, 1, m->kv_rank + m->n_rot, m->n_embd, latent},
+        {"attn_kv_a_norm.weight", TINY_NORM, 1, 0, m->kv_rank, latent},
+        {"attn_k_b.weight", TINY_STACK, m->n_heads, m->kv_rank, m->nope, latent && !m->kv_b},
+        {"attn_v_b.weight", TINY_STACK, m->n_heads, value_dim, m->kv_rank, latent && !m->kv_b},
+        {"attn_kv_b.weight", TINY_MATRIX, 1, m->n_heads * (m->nope + value_dim), m->kv_rank,
+         m->kv_b},
+        {"attn_output.weight", TINY_MATRIX, 1, m->n_embd, n_out, true},
+        {"attn_q_norm.weight", TINY_NORM, 1, 0, m->head_dim, qk_norm},
+        {"attn_k_norm.weight", TINY_NORM, 1, 0, m->head_dim, qk_norm},
+        {"attn_q.bias", TINY_BIAS, 1, 0, n_q, m->biases},
+        {"attn_k.bias", TINY_BIAS, 1, 0, n_k, m->biases},
+        {"attn_v.bias", TINY_BIAS, 1, 0, n_v, m->biases},
+        {"attn_output.bias", TINY_BIAS, 1, 0, m->n_embd, o_bias},
+        {"attn_sinks.weight", TINY_BIAS, 1, 0, m->n_heads, m->sinks},
+    };
+    tiny_rows(w, layer, rows, sizeof rows / sizeof rows[0]);
+}
+
+static inline void tiny_dense(struct tiny_writer *w, uint32_t layer)
+{
+    const struct tiny_model *m = w->model;
+    bool biases = m->biases && strcmp(m->arch, "llama") == 0;
+    const struct tiny_row rows[] = {
+        {"ffn_gate.weight", TINY_MATRIX, 1, m->n_ff, m->n_embd, true},
+        {"ffn_up.weight", TINY_MATRIX, 1, m->n_ff, m->n_embd, true},
+        {"ffn_down.weight", TINY_MATRIX, 1, m->n_embd, m->n_ff, true},
+        {"ffn_gate.bias", TINY_BIAS, 1, 0, m->n_ff, biases},
+        {"ffn_up.bias", TINY_BIAS, 1, 0, m->n_ff, biases},
+        {"ffn_down.bias", TINY_BIAS, 1, 0, m->n_embd, biases},
+    };
+    tiny_rows(w, layer, rows, sizeof rows / sizeof rows[0]);
+}
+
+static inline void tiny_experts(struct tiny_writer *w, uint32_t layer)
+{
+    const struct tiny_model *m = w->model;
+    uint32_t n_ff = m->n_ff_exp ? m->n_ff_exp : m->n_ff, n = m->n_experts;
+    uint32_t n_shared = m->n_ff_shared ? m->n_ff_shared : m->n_shared * n_ff;
+    bool shared = n_shared > 0, stacks = !m->experts_apart;
+    const struct tiny_row rows[] = {
+        {"ffn_gate_inp.weight", TINY_ROUTER, 1, n, m->n_embd, true},
+        {"ffn_gate_inp.bias", TINY_BIAS, 1, 0, n, m->expert_bias},
+        {"exp_probs_b.bias", TINY_BIAS, 1, 0, n, m->choice_bias},
+        {"ffn_gate_exps.weight", TINY_STACK, n, n_ff, m->n_embd, stacks && !m->gate_up},
+        {"ffn_up_exps.weight", TINY_STACK, n, n_ff, m->n_embd, stacks && !m->gate_up},
+        {"ffn_gate_up_exps.weight", TINY_STACK, n, 2 * n_ff, m->n_embd, m->gate_up},
+        {"ffn_down_exps.weight", TINY_STACK, n, m->n_embd, n_ff, stacks},
+        {"ffn_gate_exps.bias", TINY_BIAS, n, 0, n_ff, m->expert_bias},
+        {"ffn_up_exps.bias", TINY_BIAS, n, 0, n_ff, m->expert_bias},
+        {"ffn_down_exps.bias", TINY_BIAS, n, 0, m->n_embd, m->expert_bias},
+        {"ffn_gate_inp_shexp.weight", TINY_ROUTER, 1, 0, m->n_embd, shared && m->shared_gate},
+        {"ffn_gate_shexp.weight", TINY_MATRIX, 1, n_shared, m->n_embd, shared},
+        {"ffn_up_shexp.weight", TINY_MATRIX, 1, n_shared, m->n_embd, shared},
+        {"ffn_down_shexp.weight", TINY_MATRIX, 1, m->n_embd, n_shared, shared},
+    };
+    tiny_rows(w, layer, rows, sizeof rows / sizeof rows[0]);
+    for (uint32_t e = 0; m->experts_apart && e < n; e++) {
+        char names[3][32];
+        snprintf(names[0], 32, "ffn_gate.%u.weight", e);
+        snprintf(names[1], 32, "ffn_up.%u.weight", e);
+        snprintf(names[2], 32, "ffn_down.%u.weight", e);
+        const struct tiny_row own[] = {
+            {names[0], TINY_MATRIX, 1, n_ff, m->n_embd, true},
+            {names[1], TINY_MATRIX, 1, n_ff, m->n_embd, true},
+            {names[2], TINY_MATRIX, 1, m->n_embd, n_ff, true},
+        };
+        tiny_rows(w, layer, own, 3);
+    }
+}
+
 static inline void tiny_layer(struct tiny_writer *w, uint32_t layer)
 {
     const struct tiny_model *m = w->model;
-    uint32_t n_q = m->n_heads * m->head_dim, n_kv = m->n_kv_heads * m->head_dim;
-    bool llama = strcmp(m->arch, "llama") == 0, qwen3 = strcmp(m->arch, "qwen3") == 0;
-    const struct {
-        const char *suffix;
-        uint32_t n_rows, n_columns;
-        bool present, norm;
-    } tensors[] = {
-        {"attn_norm.weight", 0, m->n_embd, true, true},
-        {"attn_q.weight", n_q, m->n_embd, true, false},
-        {"attn_k.weight", n_kv, m->n_embd, true, false},
-        {"attn_v.weight", n_kv, m->n_embd, true, false},
-        {"attn_output.weight", m->n_embd, n_q, true, false},
-        {"ffn_norm.weight", 0, m->n_embd, true, true},
-        {"ffn_gate.weight", m->n_ff, m->n_embd, true, false},
-        {"ffn_up.weight", m->n_ff, m->n_embd, true, false},
-        {"ffn_down.weight", m->n_embd, m->n_ff, true, false},
-        {"attn_q_norm.weight", 0, m->head_dim, qwen3, true},
-        {"attn_k_norm.weight", 0, m->head_dim, qwen3, true},
-        {"attn_q.bias", 0, n_q, m->biases, false},
-        {"attn_k.bias", 0, n_kv, m->biases, false},
-        {"attn_v.bias", 0, n_kv, m->biases, false},
-        {"attn_output.bias", 0, m->n_embd, m->biases && llama, false},
-        {"ffn_gate.bias", 0, m->n_ff, m->biases && llama, false},
-        {"ffn_up.bias", 0, m->n_ff, m->biases && llama, false},
-        {"ffn_down.bias", 0, m->n_embd, m->biases && llama, false},
-    };
-    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
-        char name[96];
-        snprintf(name, sizeof name, "blk.%u.%s", layer, tensors[i].suffix);
-        if (tensors[i].present && tensors[i].n_rows)
-            tiny_matrix(w, name, tensors[i].n_rows, tensors[i].n_columns);
-        else if (tensors[i].present)
-            tiny_tensor(w, name, DTYPE_F32, 0, tensors[i].n_columns, tensors[i].norm ? 1 : 0,
-                        tensors[i].norm ? 0.3 : 0.5);
-    }
+    const char *norm = m->ffn_norm ? m->ffn_norm : "ffn_norm.weight";
+    tiny_attention(w, layer);
+    tiny_rows(w, layer, &(struct tiny_row){norm, TINY_NORM, 1, 0, m->n_embd, true}, 1);
+    if (m->n_experts > 0 && layer >= m->n_dense)
+        tiny_experts(w, layer);
+    else
+        tiny_dense(w, layer);
 }
 
 static inline void tiny_keys(struct tiny_writer *w)
@@ -300,19 +424,48 @@ static inline void tiny_keys(struct tiny_writer *w)
     const struct tiny_model *m = w->model;
     tiny_key_text(w, "general.architecture", m->arch);
     tiny_key_text(w, "general.name", m->name);
-    tiny_key_u32(w, "block_count", m->n_layers);
+    tiny_key_u32(w, "block_count", m->n_layers + m->n_draft);
     tiny_key_u32(w, "context_length", TINY_CTX);
     tiny_key_u32(w, "embedding_length", m->n_embd);
     tiny_key_u32(w, "feed_forward_length", m->n_ff);
     tiny_key_u32(w, "attention.head_count", m->n_heads);
-    tiny_key_u32(w, "attention.head_count_kv", m->n_kv_heads);
-    tiny_key_u32(w, "attention.key_length", m->head_dim);
-    tiny_key_u32(w, "attention.value_length", m->head_dim);
+    tiny_key_u32(w, "attention.head_count_kv", m->kv_b ? m->n_heads : m->n_kv_heads);
+    bool absorbed = m->kv_rank > 0 && !m->kv_b;
+    uint32_t value_dim = m->value_dim ? m->value_dim : m->head_dim;
+    tiny_key_u32(w, "attention.key_length", absorbed ? m->kv_rank + m->n_rot : m->head_dim);
+    tiny_key_u32(w, "attention.value_length", absorbed ? m->kv_rank : value_dim);
     tiny_key_f32(w, "attention.layer_norm_rms_epsilon", 1e-5f);
     tiny_key_f32(w, "rope.freq_base", 10000);
     tiny_key_u32(w, "rope.dimension_count", m->n_rot ? m->n_rot : m->head_dim);
-    tiny_key_u32(w, "expert_count", 0);
+    tiny_key_u32(w, "expert_count", m->n_experts);
     tiny_key_u32(w, "vocab_size", m->n_vocab);
+    const struct {
+        const char *suffix;
+        uint32_t value;
+        bool present;
+    } numbers[] = {
+        {"attention.key_length_mla", m->head_dim, absorbed},
+        {"attention.value_length_mla", value_dim, absorbed},
+        {"attention.kv_lora_rank", m->kv_rank, m->kv_rank > 0},
+        {"attention.q_lora_rank", m->q_rank, m->q_rank > 0},
+        {"attention.sliding_window", m->window, m->window > 0},
+        {"nextn_predict_layers", m->n_draft, m->n_draft > 0},
+        {"expert_used_count", m->n_used, m->n_experts > 0},
+        {"expert_feed_forward_length", m->n_ff_exp, m->n_ff_exp > 0},
+        {"expert_shared_feed_forward_length", m->n_ff_shared, m->n_ff_shared > 0},
+        {"expert_shared_count", m->n_shared, m->n_shared > 0},
+        {"leading_dense_block_count", m->n_dense, m->n_dense > 0},
+        {"expert_group_count", m->n_groups, m->n_groups > 0},
+        {"expert_group_used_count", m->n_groups_used, m->n_groups_used > 0},
+        {"expert_gating_func", m->gating, m->gating > 0},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].present)
+            tiny_key_u32(w, numbers[i].suffix, numbers[i].value);
+    if (m->norm)
+        tiny_key_bool(w, "expert_weights_norm", true);
+    if (m->scale > 0)
+        tiny_key_f32(w, "expert_weights_scale", m->scale);
     char key[96];
     if (m->scaling) {
         tiny_key_text(w, tiny_name(w, "rope.scaling.type", key), m->scaling);
@@ -323,6 +476,8 @@ static inline void tiny_keys(struct tiny_writer *w)
         tiny_key_f32(w, "rope.scaling.yarn_beta_fast", m->beta_fast);
         tiny_key_f32(w, "rope.scaling.yarn_beta_slow", m->beta_slow);
     }
+    if (m->log_multiplier > 0)
+        tiny_key_f32(w, "rope.scaling.yarn_log_multiplier", m->log_multiplier);
 }
 
 static inline void tiny_tensors(struct tiny_writer *w)
@@ -337,7 +492,7 @@ static inline void tiny_tensors(struct tiny_writer *w)
         buf_truncate(&w->data, w->data.n_bytes - m->head_dim / 2 * sizeof(float));
         buf_append(&w->data, m->divisors, m->head_dim / 2 * sizeof(float));
     }
-    for (uint32_t layer = 0; layer < m->n_layers; layer++)
+    for (uint32_t layer = 0; layer < m->n_layers + m->n_draft; layer++)
         tiny_layer(w, layer);
     if (m->extra)
         tiny_matrix(w, m->extra, m->n_embd, m->n_embd);

@@ -88,7 +88,9 @@ static int session_open(struct session *s, const char *path, size_t tokens_max)
             s->options.threads);
     uint8_t root[SHA256_BYTES];
     model_digest(s->model, root);
-    size_t n_blocks[KV_GROUPS_MAX] = {s->n_sequences * (tokens_max / 32 + 1)};
+    size_t n_blocks[KV_GROUPS_MAX];
+    for (size_t g = 0; g < KV_GROUPS_MAX; g++)
+        n_blocks[g] = s->n_sequences * (tokens_max / 32 + 1);
     if (kv_cache_create(&s->cache, model_kv_layout(s->model), n_blocks, root, false, &err) != OK)
         return fail("cache", &err);
     s->sequences = mem_calloc(s->n_sequences, sizeof *s->sequences);

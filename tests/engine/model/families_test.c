@@ -1,0 +1,246 @@
+/* The families beside dense llama: against the logits of transformers, and against themselves (the
+ * same bits for any chunking, company, number of threads, level and prefix-cache hit); and every
+ * number of a file's metadata matters. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/engine/model/golden.h"
+#include "tests/engine/model/tiny_families.h"
+
+static float whole[PROMPT * 96], other[PROMPT * 96];
+
+#define EACH_FAMILY(tiny)                                                                          \
+    const struct tiny_model *tiny = TINY_FAMILIES;                                                 \
+    tiny < TINY_FAMILIES + TINY_FAMILIES_COUNT;                                                    \
+    tiny++
+
+static struct runner open_runner(const struct tiny_model *tiny, enum cpu_level level,
+                                 size_t n_threads)
+{
+    struct runner r;
+    struct error err = {0};
+    if (runner_open(&r, tiny, level, n_threads, &err) != OK)
+        fail_msg("%s: %s", tiny->name, err.text);
+    return r;
+}
+
+static void assert_same_bits(const char *what, const struct tiny_model *tiny, size_t first,
+                             size_t last)
+{
+    for (size_t p = first; p < last; p++)
+        if (memcmp(whole + p * tiny->n_vocab, other + p * tiny->n_vocab,
+                   tiny->n_vocab * sizeof(float)) != 0)
+            fail_msg("%s: %s: position %zu differs", tiny->name, what, p);
+}
+
+static void logits_equal_transformers(void **state)
+{
+    (void)state;
+    for (EACH_FAMILY(tiny)) {
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        struct sequence *s = runner_sequence(&r);
+        assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
+        compare_golden(tiny, whole);
+        sequence_free(s);
+        runner_close(&r);
+    }
+}
+
+/* One token at a time, and in chunks of several sizes. */
+static void chunks_change_no_bit(void **state)
+{
+    (void)state;
+    static const size_t chunks[] = {1, 7, 64, 255};
+    for (EACH_FAMILY(tiny)) {
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        struct sequence *s = runner_sequence(&r);
+        assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
+        for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+            sequence_truncate(s, 0);
+            assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, chunks[c], other), OK);
+            assert_same_bits("chunks", tiny, 0, PROMPT);
+        }
+        sequence_free(s);
+        runner_close(&r);
+    }
+}
+
+static void threads_and_levels_change_no_bit(void **state)
+{
+    (void)state;
+    for (EACH_FAMILY(tiny)) {
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        int runs = 0;
+        for (int level = CPU_LEVELS - 1; level >= 0; level--) {
+            if (!kernels_level_available((enum cpu_level)level))
+                continue;
+            size_t n_tokens = level == CPU_SCALAR ? 24 : 150;  // it is slow
+            struct runner r = open_runner(tiny, (enum cpu_level)level, 1 + (size_t)runs % 3);
+            struct sequence *s = runner_sequence(&r);
+            assert_int_equal(runner_prefill(&r, s, tokens, n_tokens, 50, runs ? other : whole), OK);
+            if (runs++)
+                assert_same_bits("threads or level", tiny, 0, n_tokens);
+            sequence_free(s);
+            runner_close(&r);
+        }
+    }
+}
+
+/* Three conversations of different lengths and speeds in shared steps, each as when alone. */
+static void neighbours_change_no_bit(void **state)
+{
+    (void)state;
+    enum { LENGTH = 120 };
+    static float alone[3][PROMPT * 96], shared[3][PROMPT * 96];
+    static const size_t speeds[3][4] = {{1, 1, 40, 3}, {64, 5, 1, 1}, {2, 50, 1, 30}};
+    for (EACH_FAMILY(tiny)) {
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        int32_t tokens[3][PROMPT];
+        struct sequence *s[3];
+        for (size_t k = 0; k < 3; k++) {
+            make_prompt(tokens[k], 100 + k, tiny->n_vocab);
+            s[k] = runner_sequence(&r);
+            assert_int_equal(runner_prefill(&r, s[k], tokens[k], LENGTH, LENGTH, alone[k]), OK);
+            sequence_truncate(s[k], 0);
+        }
+        for (size_t round = 0, open = 3; open > 0; round++) {
+            struct feed feeds[3];
+            open = 0;
+            for (size_t j = 0; j < 3; j++) {
+                size_t k = (j + round) % 3, first = sequence_tokens(s[k]);
+                size_t n = speeds[k][round % 4], left = LENGTH - first;
+                if (left > 0)
+                    feeds[open++] = (struct feed){s[k], tokens[k], n < left ? n : left,
+                                                  shared[k] + first * tiny->n_vocab};
+            }
+            if (open > 0)
+                assert_int_equal(runner_step(&r, feeds, open), OK);
+        }
+        for (size_t k = 0; k < 3; k++) {
+            if (memcmp(alone[k], shared[k], LENGTH * tiny->n_vocab * sizeof(float)) != 0)
+                fail_msg("%s: conversation %zu differs in company", tiny->name, k);
+            sequence_free(s[k]);
+        }
+        runner_close(&r);
+    }
+}
+
+static void a_cached_prefix_changes_no_bit(void **state)
+{
+    (void)state;
+    for (EACH_FAMILY(tiny)) {
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        struct runner r = open_runner(tiny, kernels_best_level(), 2);
+        struct sequence *a = runner_sequence(&r), *b = runner_sequence(&r);
+        assert_int_equal(runner_prefill(&r, a, tokens, PROMPT, 90, whole), OK);
+        sequence_free(a);
+        assert_int_equal(sequence_match_prefix(b, tokens, 200), 192);
+        assert_int_equal(runner_prefill(&r, b, tokens, PROMPT, 17, other), OK);
+        assert_same_bits("prefix hit", tiny, 192, PROMPT);
+        assert_true(kv_cache_is_sane(r.cache));
+        sequence_free(b);
+        runner_close(&r);
+    }
+}
+
+/* ---- every number matters ---- */
+
+/* What may change without a change of logits, and why. */
+static bool is_exempt(const struct tiny_model *tiny, const char *suffix)
+{
+    bool all_experts = tiny->n_ff_exp > 0 && tiny->n_dense == 0;
+    if (all_experts && strcmp(suffix, "feed_forward_length") == 0)  // of dense layers
+        return true;
+    static const char *const names[] = {
+        "vocab_size",            // the embedding decides; a larger claim is refused
+        "context_length",        // an upper limit of ours
+        "nextn_predict_layers",  // changes the number of layers, which is refused
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], suffix) == 0)
+            return true;
+    return false;
+}
+
+/* Logits of 100 tokens under another value; false when the file is refused, as most other counts
+ * and widths are, because no tensor fits them. */
+static bool logits_under(const struct tiny_model *tiny, float *logits)
+{
+    struct runner r;
+    struct error err = {0};
+    enum status status = runner_open(&r, tiny, kernels_best_level(), 1, &err);
+    if (status == OK) {
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        struct sequence *s = runner_sequence(&r);
+        assert_int_equal(runner_prefill(&r, s, tokens, 100, 100, logits), OK);
+        sequence_free(s);
+    } else if (status != ERR_FORMAT && status != ERR_UNSUPPORTED) {
+        fail_msg("%s, '%s' changed: %s %s", tiny->name, tiny->override, status_name(status),
+                 err.text);
+    }
+    runner_close(&r);
+    return status == OK;
+}
+
+static void every_number_changes_the_logits(void **state)
+{
+    (void)state;
+    for (EACH_FAMILY(tiny)) {
+        char path[64];
+        struct model_file *file;
+        assert_true(tiny_model_write(tiny, path));
+        assert_int_equal(model_file_open(&file, path, NULL), OK);
+        unlink(path);
+        assert_true(logits_under(tiny, whole));
+        size_t n_prefix = strlen(tiny->arch) + 1, n_walked = 0;
+        for (size_t i = 0; i < model_file_keys(file); i++) {
+            uint32_t kind;
+            const char *key = model_file_key_at(file, i, &kind);
+            uint64_t number = 0;
+            bool truth = false;
+            if (kind == TINY_STRING || strncmp(key, tiny->arch, n_prefix - 1) != 0 ||
+                is_exempt(tiny, key + n_prefix))
+                continue;
+            struct tiny_model changed = *tiny;
+            changed.override = key + n_prefix;
+            changed.override_factor = 1.5f;
+            if (model_file_bool(file, key, &truth))
+                changed.override_value = !truth;
+            else if (model_file_u64(file, key, &number))
+                changed.override_value = number > 32  ? 4 * number
+                                         : number % 2 ? number + 1
+                                         : number     ? number - 1
+                                                      : 1;
+            n_walked++;
+            if (logits_under(&changed, other) &&
+                memcmp(whole, other, 100 * tiny->n_vocab * sizeof(float)) == 0)
+                fail_msg("%s: '%s' changes nothing", tiny->name, key);
+        }
+        assert_true(n_walked >= 10);
+        model_file_close(file);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_equal_transformers),
+        cmocka_unit_test(chunks_change_no_bit),
+        cmocka_unit_test(threads_and_levels_change_no_bit),
+        cmocka_unit_test(neighbours_change_no_bit),
+        cmocka_unit_test(a_cached_prefix_changes_no_bit),
+        cmocka_unit_test(every_number_changes_the_logits),
+    };
+    return cmocka_run_group_tests_name("model/families", tests, NULL, NULL);
+}
