@@ -3,6 +3,8 @@
  *   config.json                         numbers             hf_config.c
  *   model.safetensors, or               weights             safetensors.c, hf_tensors.c
  *   model.safetensors.index.json + its shards
+ *   tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja
+ *                                       tokenizer, template hf_tokenizer.c
  *
  * Files are opened relative to the directory. Names of shards come from the index and must be plain
  * names. Symbolic links are followed, since the hub's cache consists of them; a loop of them is an
@@ -21,6 +23,7 @@
 #include "engine/formats/gguf.h"
 #include "engine/formats/hf_config.h"
 #include "engine/formats/hf_tensors.h"
+#include "engine/formats/hf_tokenizer.h"
 #include "engine/formats/model_file_private.h"
 #include "engine/formats/safetensors.h"
 
@@ -298,6 +301,8 @@ static enum status read_directory(struct model_file *file, int dir_fd, struct hf
     if (!status)
         status = path_prefixed(hf_config_read(facts, &file->metadata, &config.doc, err),
                                "config.json", err);
+    if (!status)
+        status = hf_tokenizer_read(&file->metadata, &config.doc, dir_fd, err);
     hf_text_release(&config);
     if (!status)
         status = find_weights(file, dir_fd, facts, err);

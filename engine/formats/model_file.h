@@ -31,6 +31,15 @@ struct text_view {
 
 struct model_file;
 
+/* Bits of the array tokenizer.huggingface.token_flags, which directories carry: how the added token
+ * is found in a text. */
+enum {
+    HF_TOKEN_LSTRIP = 1,       // takes the white space in front of it
+    HF_TOKEN_RSTRIP = 2,       // and behind it
+    HF_TOKEN_SINGLE_WORD = 4,  // only where no word goes on
+    HF_TOKEN_NORMALIZED = 8,   // in the normalised text
+};
+
 /* Opens a .gguf file (with its other shards when it is the first of a split set), or a directory
  * with a Hugging Face checkpoint (config.json, safetensors, tokenizer.json ...), which is shown
  * with the keys and tensors that a converted file would have.

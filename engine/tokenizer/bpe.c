@@ -156,6 +156,7 @@ enum status bpe_init(struct bpe *bpe, const struct vocab *vocab, const struct mo
     bpe->vocab = vocab;
     bpe->ignore_merges = ignore_merges;
     bpe->raw = raw;
+    bpe->unknown = -1;
     for (unsigned byte = 0; byte < 256; byte++)
         bpe->byte_ids[byte] = find_byte(vocab, (unsigned char)byte, raw);
     enum status status = load_merges(bpe, file, err);
@@ -172,6 +173,14 @@ void bpe_release(struct bpe *bpe)
     *bpe = (struct bpe){0};
 }
 
+static bool has_bytes(const struct bpe *bpe, const char *bytes, size_t n_bytes)
+{
+    bool all = true;
+    for (size_t i = 0; i < n_bytes; i++)
+        all = all && bpe->byte_ids[(unsigned char)bytes[i]] >= 0;
+    return all;
+}
+
 /* The symbols that merging starts from; at most n_bytes. */
 static size_t first_ids(const struct bpe *bpe, const char *piece, size_t n_bytes, int32_t *ids)
 {
@@ -183,6 +192,11 @@ static size_t first_ids(const struct bpe *bpe, const char *piece, size_t n_bytes
         int32_t id = length > 1 ? find_normal(bpe->vocab, piece + i, length) : -1;
         if (id >= 0)
             ids[n++] = id;
+        if (id < 0 && bpe->unknown >= 0 && !has_bytes(bpe, piece + i, length)) {
+            if (!bpe->fuse_unknown || n == 0 || ids[n - 1] != bpe->unknown)
+                ids[n++] = bpe->unknown;
+            continue;
+        }
         for (size_t j = i; j < i + length && id < 0; j++) {
             int32_t byte_id = bpe->byte_ids[(unsigned char)piece[j]];
             if (byte_id >= 0)

@@ -28,6 +28,8 @@ struct bpe {
     size_t mask;
     uint64_t seed;
     bool ignore_merges;  // a piece that is a token is that token
+    int32_t unknown;     // stands for a character without a token; -1 = it is left out
+    bool fuse_unknown;   // one for several in a row
     /* [n_tokens] what is known of the token's own bytes: enum in bpe.c. Filled while encoding with
      * relaxed atomics: two threads at most find the same out twice. */
     _Atomic unsigned char *whole;
@@ -47,7 +49,7 @@ void bpe_release(struct bpe *bpe);
 void bpe_scratch_release(struct bpe_scratch *scratch);
 
 /* Appends the ids of the piece (in raw mode with U+2581 for its spaces). Bytes without a token are
- * left out, as in the reference. */
+ * left out, as in the reference, unless there is an unknown token for them. */
 enum status bpe_encode(const struct bpe *bpe, const char *piece, size_t n_bytes,
                        struct bpe_scratch *scratch, struct token_list *out,
                        struct error *err) MUST_CHECK;

@@ -25,6 +25,7 @@ struct pretokenizer {
     bool ignore_merges;              // a piece that is a token is that token
     bool adds_bos;                   // when the file does not say
     bool raw;  // BPE works on characters with U+2581 for a space, not on gpt-2's map of bytes
+    bool nfc;  // the text is normalised first
 };
 
 /* The row of that name; NULL when it is unknown. */

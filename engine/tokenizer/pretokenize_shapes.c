@@ -525,3 +525,98 @@ SHAPE(shape_deepseek_llm, cut_newline, cut_cased_letters, cut_wide_punctuation, 
 SHAPE(shape_deepseek_coder, cut_newline, cut_spaced_letters, cut_spaced_punctuation, cut_cjk,
       cut_number);
 SHAPE(shape_deepseek3, cut_numbers_3, cut_han_kana, cut_deepseek3);
+
+/* ---- stages of tokenizer.json ---- */
+
+static size_t match_digits(const uint32_t *units, size_t at, size_t end)
+{
+    return run(units, at, end, DIGIT);
+}
+
+static size_t cut_digits(const uint32_t *units, size_t at, size_t end)
+{
+    return cut_at(units, at, end, match_digits);
+}
+
+size_t pretokenize_cut_digit(const uint32_t *units, size_t at, size_t end)
+{
+    return cut_digit(units, at, end);
+}
+
+size_t pretokenize_cut_digits(const uint32_t *units, size_t at, size_t end)
+{
+    return cut_digits(units, at, end);
+}
+
+size_t pretokenize_cut_gpt2(const uint32_t *units, size_t at, size_t end)
+{
+    return cut_gpt2(units, at, end);
+}
+
+size_t pretokenize_cut_marks(const uint32_t *units, size_t at, size_t end)
+{
+    do
+        at++;
+    while (at < end && unit_code(units[at]) != 0x2581);
+    return at;
+}
+
+size_t pretokenize_cut_nowhere(const uint32_t *units, size_t at, size_t end)
+{
+    (void)units;
+    (void)at;
+    return end;
+}
+
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define LINES       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define UPPER       "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER       "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define PREFIX      "[^\\r\\n\\p{L}\\p{N}]?"
+#define WORDS(number)                                                                              \
+    CONTRACTION "|" PREFIX "\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" LINES
+#define MIXED(number, suffix)                                                                      \
+    PREFIX UPPER "*" LOWER "+" suffix "|" PREFIX UPPER "+" LOWER "*" suffix "|" number             \
+                 "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" LINES
+
+static const struct known_regex known_regexes[] = {
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", cut_gpt2,
+     true},
+    {WORDS("\\p{N}{1,3}"), cut_llama3, true},
+    {WORDS("\\p{N}"), cut_qwen2, true},
+    {CONTRACTION "|" PREFIX "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINES,
+     cut_qwen35, true},
+    {MIXED("\\p{N}{1,3}", CONTRACTION "?"), cut_gpt4o, true},
+    {MIXED("\\p{N}", ""), cut_tekken, true},
+    {"\\p{N}{1,3}", cut_numbers_3, false},
+    {"\\p{N}+", cut_numbers, false},
+    {"\\p{N}", cut_number, false},
+    {"[\\r\\n]", cut_newline, false},
+    {"\\s?\\p{L}+", cut_spaced_letters, false},
+    {"\\s?\\p{P}+", cut_spaced_punctuation, false},
+    {"\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-"
+     "ᏽᲐ-"
+     "ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-"
+     "ℓℕℙ-"
+     "ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-"
+     "𐓻"
+     "𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+     cut_cased_letters, false},
+    {"\\s+$", cut_trailing_spaces, false},
+    {"[一-龥ࠀ-一가-퟿]+", cut_cjk, false},
+    {"[一-龥぀-ゟ゠-ヿ]+", cut_han_kana, false},
+    {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}"
+     "\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINES,
+     cut_deepseek3, false},
+    {"\\s?[!-/:-~！-／：-～‘-‟　-。]+", cut_wide_punctuation, false},
+};
+
+const struct known_regex *pretokenize_regex(const char *text, size_t n_bytes)
+{
+    for (size_t i = 0; i < COUNT(known_regexes); i++) {
+        const char *have = known_regexes[i].text;
+        if (strlen(have) == n_bytes && !memcmp(have, text, n_bytes))
+            return &known_regexes[i];
+    }
+    return NULL;
+}

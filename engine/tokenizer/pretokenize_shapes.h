@@ -22,4 +22,19 @@ extern pretokenize_cut *const shape_deepseek_llm[];
 extern pretokenize_cut *const shape_deepseek_coder[];
 extern pretokenize_cut *const shape_deepseek3[];
 
+/* Stages of a tokenizer.json that are no expressions. */
+pretokenize_cut pretokenize_cut_digit;    // Digits, one by one
+pretokenize_cut pretokenize_cut_digits;   // Digits in runs
+pretokenize_cut pretokenize_cut_gpt2;     // ByteLevel's own expression
+pretokenize_cut pretokenize_cut_marks;    // in front of each U+2581
+pretokenize_cut pretokenize_cut_nowhere;  // all in one
+
+/* The expressions of published tokenizer.json files that there are matchers for. */
+struct known_regex {
+    const char *text;  // line ends spelled \\r and \\n
+    pretokenize_cut *cut;
+    bool matches_all;  // nothing lies between its matches
+};
+const struct known_regex *pretokenize_regex(const char *text, size_t n_bytes);  // NULL: unknown
+
 #endif

@@ -53,12 +53,13 @@ static void add_token(struct special *special, int32_t id, const char *text, siz
     special->nodes[node].id = id;
 }
 
-enum status special_init(struct special *special, const struct vocab *vocab, struct error *err)
+enum status special_init(struct special *special, const struct vocab *vocab, const uint8_t *flags,
+                         uint8_t mask, uint8_t wanted, struct error *err)
 {
     size_t n_nodes_max = 1, n;
     *special = (struct special){.vocab = vocab};
     for (size_t i = 0; i < vocab->n_tokens; i++) {
-        if (!is_special(vocab->kinds[i]))
+        if (!is_special(vocab->kinds[i]) || (flags[i] & mask) != wanted)
             continue;
         vocab_text(vocab, i, &n);
         n_nodes_max += n;
@@ -74,7 +75,7 @@ enum status special_init(struct special *special, const struct vocab *vocab, str
     add_node(special, 0);
     for (size_t i = 0; i < vocab->n_tokens; i++) {
         const char *text = vocab_text(vocab, i, &n);
-        if (is_special(vocab->kinds[i]) && n > 0)
+        if (is_special(vocab->kinds[i]) && (flags[i] & mask) == wanted && n > 0)
             add_token(special, (int32_t)i, text, n);
     }
     return OK;

@@ -35,9 +35,10 @@ struct special_match {
     int32_t id;
 };
 
-/* The kinds of the vocabulary must be final. ERR_LIMIT naming a token that is too long. */
-enum status special_init(struct special *special, const struct vocab *vocab,
-                         struct error *err) MUST_CHECK;
+/* Takes the special tokens of which flags[id] & mask is `wanted`; the kinds of the vocabulary must
+ * be final. ERR_LIMIT naming a token that is too long. */
+enum status special_init(struct special *special, const struct vocab *vocab, const uint8_t *flags,
+                         uint8_t mask, uint8_t wanted, struct error *err) MUST_CHECK;
 void special_release(struct special *special);
 
 /* Where a search stands in the untrusted spans; zero at the start of a text. */

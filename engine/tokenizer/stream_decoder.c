@@ -19,8 +19,7 @@ void stream_decoder_init(struct stream_decoder *decoder, const struct tokenizer 
     *decoder = (struct stream_decoder){
         .tokenizer = tokenizer,
         .show_control = show_control,
-        .strip_space =
-            at_start && tokenizer->model == TOKENIZER_SPM && tokenizer->adds_space_prefix,
+        .strip_space = at_start && tokenizer->strips_space,
     };
 }
 

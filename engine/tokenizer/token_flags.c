@@ -67,11 +67,27 @@ static bool is_glm(const struct tokenizer *tokenizer)
     return !strcmp(name, "chatglm-bpe") || !strcmp(name, "glm4") || !strcmp(name, "glm5");
 }
 
-static void set_ends(struct tokenizer *tokenizer)
+/* generation_config.json names all ends. */
+static void set_listed_ends(struct tokenizer *tokenizer, const struct model_file *file)
+{
+    static const char key[] = "tokenizer.huggingface.eos_token_ids";
+    size_t n = 0;
+    int64_t id;
+    if (!model_file_array(file, key, &n))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        if (model_file_array_i64(file, key, i, &id) && id >= 0 &&
+            (uint64_t)id < tokenizer->vocab.n_tokens)
+            set_end(tokenizer, (int32_t)id);
+    }
+}
+
+static void set_ends(struct tokenizer *tokenizer, const struct model_file *file)
 {
     set_end(tokenizer, tokenizer->eos);
     set_end(tokenizer, tokenizer->eot);
     set_end(tokenizer, tokenizer->eom);
+    set_listed_ends(tokenizer, file);
     for (size_t i = 0; i < sizeof end_markers / sizeof end_markers[0]; i++) {
         int32_t id = find(tokenizer, end_markers[i]);
         if (id < 0 || is_no_end(tokenizer, end_markers[i], id))
@@ -96,7 +112,7 @@ static bool is_phi3(const struct tokenizer *tokenizer, const struct model_file *
 
 void token_flags_set(struct tokenizer *tokenizer, const struct model_file *file)
 {
-    set_ends(tokenizer);
+    set_ends(tokenizer, file);
     if (!is_phi3(tokenizer, file))
         return;
     for (size_t i = 0; i < tokenizer->vocab.n_tokens; i++) {
@@ -110,4 +126,31 @@ void token_flags_set(struct tokenizer *tokenizer, const struct model_file *file)
         if (id >= 0)
             tokenizer->flags[id] &= (uint8_t)~TOKEN_STRIPS_RIGHT;
     }
+}
+
+enum status token_flags_added(struct tokenizer *tokenizer, const struct model_file *file,
+                              struct error *err)
+{
+    static const char key[] = "tokenizer.huggingface.token_flags";
+    for (size_t i = 0; i < tokenizer->vocab.n_tokens; i++) {
+        int64_t added = 0;
+        if (!model_file_array_i64(file, key, i, &added) || added == 0)
+            continue;
+        size_t n;
+        const char *text = vocab_text(&tokenizer->vocab, i, &n);
+        if (added & HF_TOKEN_SINGLE_WORD)
+            return error_set(err, ERR_UNSUPPORTED,
+                             "tokenizer.json: the added token '%.*s' with single_word is not "
+                             "supported",
+                             n < 40 ? (int)n : 40, text);
+        if (added & HF_TOKEN_NORMALIZED && tokenizer->pipeline.prefix_normalized)
+            return error_set(err, ERR_UNSUPPORTED,
+                             "tokenizer.json: the added token '%.*s' with normalized beside the "
+                             "normalizer Prepend is not supported",
+                             n < 40 ? (int)n : 40, text);
+        tokenizer->flags[i] |= added & HF_TOKEN_LSTRIP ? TOKEN_STRIPS_LEFT : 0;
+        tokenizer->flags[i] |= added & HF_TOKEN_RSTRIP ? TOKEN_STRIPS_RIGHT : 0;
+        tokenizer->flags[i] |= added & HF_TOKEN_NORMALIZED ? TOKEN_NORMALIZED : 0;
+    }
+    return OK;
 }

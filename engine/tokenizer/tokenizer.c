@@ -13,6 +13,7 @@
 #include "engine/base/utf8.h"
 #include "engine/formats/gguf.h"
 #include "engine/formats/model_file.h"
+#include "engine/tokenizer/nfc.h"
 #include "engine/tokenizer/pretokenize.h"
 #include "engine/tokenizer/token_list.h"
 #include "engine/tokenizer/tokenizer_private.h"
@@ -29,7 +30,17 @@ static enum status read_model(struct tokenizer *tokenizer, const struct model_fi
     struct text_view name;
     if (!model_file_text(file, key, &name))
         return error_set(err, ERR_FORMAT, "key %s %s", key,
-                         model_file_has(file, key) ? "is no text" : "is missing");
+                         model_file_has(file, key)
+                             ? "is no text"
+                             : "is missing: the model has no tokenizer (in a directory it is "
+                               "tokenizer.json)");
+    if (name.n_bytes == 11 && !memcmp(name.bytes, "huggingface", 11)) {
+        tokenizer->model = TOKENIZER_BPE;
+        tokenizer->pretokenizer = &tokenizer->pipeline.pretokenizer;
+        enum status status = pipeline_read(&tokenizer->pipeline, file, err);
+        tokenizer->pipeline.pretokenizer.stages = tokenizer->pipeline.stages;
+        return status;
+    }
     if (name.n_bytes == 4 && !memcmp(name.bytes, "gpt2", 4)) {
         tokenizer->model = TOKENIZER_BPE;
         return OK;
@@ -142,6 +153,22 @@ static enum status read_flags(struct tokenizer *tokenizer, const struct model_fi
     return status;
 }
 
+static enum status init_bpe(struct tokenizer *tokenizer, const struct model_file *file,
+                            struct error *err)
+{
+    bool raw = tokenizer->pretokenizer->raw, has_bytes = true;
+    enum status status = bpe_init(&tokenizer->bpe, &tokenizer->vocab, file,
+                                  tokenizer->pretokenizer->ignore_merges, raw, err);
+    if (status || tokenizer->pretokenizer != &tokenizer->pipeline.pretokenizer)
+        return status;
+    tokenizer->bpe.unknown = tokenizer->unknown;
+    (void)model_file_bool(file, "tokenizer.huggingface.fuse_unk", &tokenizer->bpe.fuse_unknown);
+    (void)model_file_bool(file, "tokenizer.huggingface.byte_fallback", &has_bytes);
+    for (size_t i = 0; i < 256 && raw && !has_bytes; i++)
+        tokenizer->bpe.byte_ids[i] = i < 0x80 ? tokenizer->bpe.byte_ids[i] : -1;
+    return OK;
+}
+
 static enum status load(struct tokenizer *tokenizer, const struct model_file *file,
                         struct error *err)
 {
@@ -163,16 +190,22 @@ static enum status load(struct tokenizer *tokenizer, const struct model_file *fi
     if (!tokenizer->flags)
         return error_set(err, ERR_MEMORY, "no memory for the tokenizer");
     token_flags_set(tokenizer, file);
+    status = token_flags_added(tokenizer, file, err);
+    if (status)
+        return status;
+    tokenizer->strips_space = spm ? tokenizer->adds_space_prefix : tokenizer->pipeline.strips_space;
     bool marks = spm || tokenizer->pretokenizer->raw;
     status = vocab_make_pieces(&tokenizer->vocab, marks ? VOCAB_SPACE_MARK : VOCAB_BYTE_LEVEL, err);
     if (!status)
-        status = special_init(&tokenizer->special, &tokenizer->vocab, err);
+        status = special_init(&tokenizer->special, &tokenizer->vocab, tokenizer->flags,
+                              TOKEN_NORMALIZED, 0, err);
+    if (!status)
+        status = special_init(&tokenizer->normalized_special, &tokenizer->vocab, tokenizer->flags,
+                              TOKEN_NORMALIZED, TOKEN_NORMALIZED, err);
     if (status)
         return status;
     return spm ? spm_init(&tokenizer->spm, &tokenizer->vocab, tokenizer->unknown, err)
-               : bpe_init(&tokenizer->bpe, &tokenizer->vocab, file,
-                          tokenizer->pretokenizer->ignore_merges, tokenizer->pretokenizer->raw,
-                          err);
+               : init_bpe(tokenizer, file, err);
 }
 
 enum status tokenizer_open(struct tokenizer **out, const struct model_file *file, struct error *err)
@@ -196,6 +229,7 @@ void tokenizer_close(struct tokenizer *tokenizer)
         return;
     bpe_release(&tokenizer->bpe);
     special_release(&tokenizer->special);
+    special_release(&tokenizer->normalized_special);
     vocab_release(&tokenizer->vocab);
     mem_free(tokenizer->flags);
     mem_free(tokenizer);
@@ -282,8 +316,9 @@ struct encoding {
     struct token_list *out;
     size_t n_before;  // ids in `out` that were there
     size_t tokens_max;
-    uint32_t *units;  // BPE: room for all of the text
-    char *marked;     // raw BPE: room for all of the text with U+2581 for its spaces
+    uint32_t *units;  // BPE: room for all of the stretch
+    char *marked;     // raw BPE: the stretch with U+2581 for its spaces and the prefix
+    size_t room;      // bytes of a stretch that the two are made for
     struct bpe_scratch scratch;
 };
 
@@ -295,13 +330,52 @@ static enum status check_tokens(const struct encoding *encoding, struct error *e
     return error_set(err, ERR_LIMIT, "the text has more than %zu tokens", encoding->tokens_max);
 }
 
+/* Room for a stretch of n bytes. */
+static enum status reserve_stretch(struct encoding *encoding, size_t n, struct error *err)
+{
+    const size_t mark_bytes = 3;
+    size_t room = n > 2 * encoding->room ? n : 2 * encoding->room, n_marked;
+    if (n <= encoding->room && encoding->units)
+        return OK;
+    bool raw = encoding->tokenizer->pretokenizer->raw;
+    uint32_t *units = mem_realloc_array(encoding->units, room + 1, sizeof *units);
+    if (units)
+        encoding->units = units;
+    bool fits = units && size_mul(room + 1, mark_bytes, &n_marked);
+    char *marked = fits && raw ? mem_realloc_array(encoding->marked, n_marked, 1) : NULL;
+    if (marked)
+        encoding->marked = marked;
+    if (!units || (raw && !marked))
+        return error_set(err, ERR_MEMORY, "no memory to tokenize %zu bytes", n);
+    encoding->room = room;
+    return OK;
+}
+
+/* The stretch with its spaces marked, and with the prefix that a tokenizer.json asks for. */
+static size_t mark_stretch(const struct encoding *encoding, const char *bytes, size_t n_bytes,
+                           bool at_start)
+{
+    static const char mark[] = "\xe2\x96\x81";
+    enum prefix prefix = encoding->tokenizer->pipeline.prefix;
+    bool marked = bytes[0] == ' ' || (n_bytes >= 3 && !memcmp(bytes, mark, 3));
+    bool adds = prefix == PREFIX_EACH || (prefix == PREFIX_EACH_UNMARKED && !marked) ||
+                (prefix == PREFIX_FIRST && at_start && !marked);
+    size_t n = adds ? 3 : 0;
+    if (adds)
+        memcpy(encoding->marked, mark, 3);
+    return n + vocab_mark_spaces(bytes, n_bytes, encoding->marked + n);
+}
+
 static enum status encode_bpe(struct encoding *encoding, const char *bytes, size_t n_bytes,
-                              struct error *err)
+                              bool at_start, struct error *err)
 {
     struct piece_walk walk;
     size_t first, last;
-    if (encoding->marked) {
-        n_bytes = vocab_mark_spaces(bytes, n_bytes, encoding->marked);
+    enum status status = reserve_stretch(encoding, n_bytes, err);
+    if (status)
+        return status;
+    if (encoding->tokenizer->pretokenizer->raw) {
+        n_bytes = mark_stretch(encoding, bytes, n_bytes, at_start);
         bytes = encoding->marked;
     }
     size_t n_units = unicode_units(bytes, n_bytes, encoding->units);
@@ -310,8 +384,8 @@ static enum status encode_bpe(struct encoding *encoding, const char *bytes, size
         size_t piece_bytes = 0;
         for (size_t i = first; i < last; i++)
             piece_bytes += unit_bytes(encoding->units[i]);
-        enum status status = bpe_encode(&encoding->tokenizer->bpe, bytes, piece_bytes,
-                                        &encoding->scratch, encoding->out, err);
+        status = bpe_encode(&encoding->tokenizer->bpe, bytes, piece_bytes, &encoding->scratch,
+                            encoding->out, err);
         if (!status)
             status = check_tokens(encoding, err);
         if (status)
@@ -322,33 +396,109 @@ static enum status encode_bpe(struct encoding *encoding, const char *bytes, size
 }
 
 /* A stretch without special tokens, at the start of the text or behind one. */
-static enum status encode_plain(struct encoding *encoding, size_t first, size_t last,
-                                struct error *err)
+static enum status encode_plain(struct encoding *encoding, const struct prompt_text *text,
+                                size_t first, size_t last, bool at_start, struct error *err)
 {
     const struct tokenizer *tokenizer = encoding->tokenizer;
-    const char *bytes = encoding->text->bytes + first;
-    if (first == last)
+    const char *bytes = text->bytes + first;
+    if (first >= last)
         return OK;
     if (tokenizer->model == TOKENIZER_BPE)
-        return encode_bpe(encoding, bytes, last - first, err);
+        return encode_bpe(encoding, bytes, last - first, at_start, err);
     enum status status = spm_encode(&tokenizer->spm, bytes, last - first,
                                     tokenizer->adds_space_prefix, encoding->out, err);
     return status ? status : check_tokens(encoding, err);
 }
 
-/* Where the text goes on behind a special token. */
-static size_t behind_special(const struct encoding *encoding, const struct special_match *match)
+static bool is_space_at(const struct prompt_text *text, size_t at, size_t last, size_t *length)
 {
-    const struct prompt_text *text = encoding->text;
-    size_t at = match->last;
-    while (encoding->tokenizer->flags[match->id] & TOKEN_STRIPS_RIGHT && at < text->n_bytes) {
-        uint32_t code;
-        size_t length = utf8_decode(text->bytes + at, text->n_bytes - at, &code);
-        if (length == 0 || (unicode_class(code) & CHAR_CLASS_MASK) != CHAR_SPACE)
-            break;
-        at += length;
+    uint32_t code;
+    *length = utf8_decode(text->bytes + at, last - at, &code);
+    return *length > 0 && (unicode_class(code) & CHAR_CLASS_MASK) == CHAR_SPACE;
+}
+
+/* Where the text goes on behind a special token. */
+static size_t behind_special(const struct encoding *encoding, const struct prompt_text *text,
+                             const struct special_match *match)
+{
+    size_t at = match->last, length;
+    if (encoding->tokenizer->flags[match->id] & TOKEN_STRIPS_RIGHT) {
+        while (at < text->n_bytes && is_space_at(text, at, text->n_bytes, &length))
+            at += length;
     }
     return at;
+}
+
+/* Where the text in front of a special token ends. */
+static size_t before_special(const struct encoding *encoding, const struct prompt_text *text,
+                             size_t at, const struct special_match *match)
+{
+    size_t last = match->first;
+    if (!(encoding->tokenizer->flags[match->id] & TOKEN_STRIPS_LEFT))
+        return last;
+    for (size_t start = last; start > at; last = start) {
+        size_t length;
+        do
+            start--;
+        while (start > at && (text->bytes[start] & 0xc0) == 0x80);
+        if (!is_space_at(text, start, last, &length) || start + length != last)
+            break;
+    }
+    return last;
+}
+
+/* What encode_tokens does with a stretch between two tokens. */
+typedef enum status encode_stretch(struct encoding *encoding, const struct prompt_text *text,
+                                   size_t first, size_t last, bool at_start, struct error *err);
+
+/* Bytes [at, text->n_bytes): finds the tokens of `special`, hands on what lies between them. */
+static enum status encode_tokens(struct encoding *encoding, const struct special *special,
+                                 const struct prompt_text *text, size_t at, bool at_start,
+                                 encode_stretch *stretch, struct error *err)
+{
+    struct special_cursor cursor = {0};
+    struct special_match match;
+    size_t first = at;
+    enum status status = OK;
+    while (!status && special_next(special, text, at, &cursor, &match)) {
+        status = stretch(encoding, text, at, before_special(encoding, text, at, &match),
+                         at_start && at == first, err);
+        if (!status)
+            status = token_list_push(encoding->out, match.id, err);
+        if (!status)
+            status = check_tokens(encoding, err);
+        at = behind_special(encoding, text, &match);
+    }
+    return status ? status
+                  : stretch(encoding, text, at, text->n_bytes, at_start && at == first, err);
+}
+
+/* A stretch between tokens of the text as it is: normalised, then cut at further tokens. */
+static enum status encode_normalized(struct encoding *encoding, const struct prompt_text *text,
+                                     size_t first, size_t last, bool at_start, struct error *err)
+{
+    const struct tokenizer *tokenizer = encoding->tokenizer;
+    const struct special *special = &tokenizer->normalized_special;
+    struct nfc_text normal = {0};
+    if (first >= last)
+        return OK;
+    if (tokenizer->model != TOKENIZER_BPE)
+        return encode_plain(encoding, text, first, last, at_start, err);
+    bool changes = tokenizer->pretokenizer->nfc && !nfc_is_plain(text->bytes + first, last - first);
+    if (!changes && special->n_nodes <= 1)
+        return encode_plain(encoding, text, first, last, at_start, err);
+    struct prompt_text part = *text;
+    part.n_bytes = last;
+    enum status status = OK;
+    if (changes) {
+        status = nfc_normalize(&normal, text, first, last, err);
+        part = normal.text;
+        first = 0;
+    }
+    if (!status)
+        status = encode_tokens(encoding, special, &part, first, at_start, encode_plain, err);
+    nfc_release(&normal);
+    return status;
 }
 
 static enum status encode_all(struct encoding *encoding, bool add_special, struct error *err)
@@ -357,45 +507,24 @@ static enum status encode_all(struct encoding *encoding, bool add_special, struc
     const struct prompt_text *text = encoding->text;
     struct special_cursor cursor = {0};
     struct special_match match;
-    size_t at = 0;
     enum status status = OK;
-    bool found = special_next(&tokenizer->special, text, 0, &cursor, &match);
-    bool starts_with_bos = found && match.first == 0 && match.id == tokenizer->bos;
-    if (add_special && tokenizer->adds_bos && !starts_with_bos)
-        status = token_list_push(encoding->out, tokenizer->bos, err);
-    while (!status && found) {
-        status = encode_plain(encoding, at, match.first, err);
-        if (!status)
-            status = token_list_push(encoding->out, match.id, err);
-        if (!status)
-            status = check_tokens(encoding, err);
-        at = behind_special(encoding, &match);
-        found = special_next(&tokenizer->special, text, at, &cursor, &match);
-    }
-    if (!status)
-        status = encode_plain(encoding, at, text->n_bytes, err);
-    if (!status && add_special && tokenizer->adds_eos)
-        status = token_list_push(encoding->out, tokenizer->eos, err);
-    return status ? status : check_tokens(encoding, err);
-}
-
-static enum status reserve(struct encoding *encoding, struct error *err)
-{
-    const struct tokenizer *tokenizer = encoding->tokenizer;
-    const struct prompt_text *text = encoding->text;
     if (text->n_bytes > TEXT_BYTES_MAX)
         return error_set(err, ERR_LIMIT, "the text has %zu bytes, the limit is %d", text->n_bytes,
                          TEXT_BYTES_MAX);
-    if (tokenizer->model != TOKENIZER_BPE)
-        return OK;
-    bool raw = tokenizer->pretokenizer->raw;
-    encoding->units = mem_alloc_array(text->n_bytes, sizeof *encoding->units);
-    if (raw)
-        encoding->marked =
-            mem_alloc(text->n_bytes + 2 * vocab_count_spaces(text->bytes, text->n_bytes));
-    if (!encoding->units || (raw && !encoding->marked))
-        return error_set(err, ERR_MEMORY, "no memory to tokenize %zu bytes", text->n_bytes);
-    return OK;
+    if (add_special && tokenizer->adds_bos) {
+        const struct special *special = tokenizer->flags[tokenizer->bos] & TOKEN_NORMALIZED
+                                            ? &tokenizer->normalized_special
+                                            : &tokenizer->special;
+        bool found = special_next(special, text, 0, &cursor, &match);
+        if (!found || match.first != 0 || match.id != tokenizer->bos)
+            status = token_list_push(encoding->out, tokenizer->bos, err);
+    }
+    if (!status)
+        status =
+            encode_tokens(encoding, &tokenizer->special, text, 0, true, encode_normalized, err);
+    if (!status && add_special && tokenizer->adds_eos)
+        status = token_list_push(encoding->out, tokenizer->eos, err);
+    return status ? status : check_tokens(encoding, err);
 }
 
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const struct prompt_text *text,
@@ -407,9 +536,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const struct pro
                                 .out = out,
                                 .n_before = out->n_ids,
                                 .tokens_max = tokens_max};
-    enum status status = reserve(&encoding, err);
-    if (!status)
-        status = encode_all(&encoding, add_special, err);
+    enum status status = encode_all(&encoding, add_special, err);
     if (status)
         out->n_ids = encoding.n_before;
     mem_free(encoding.units);

@@ -74,6 +74,8 @@ SAME = {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "mpt":
 # Stated on its own, not through words(): the one shape whose upstream expression looks different.
 BAILING = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|"
            r"\s*[\r\n]|\s+(?!\S)|\s+")
+# The tokenizer.json of Qwen2 to 3 normalises; GGUF has no key for it, so the name says it.
+NORMALIZES = {"qwen2"}
 IGNORE_MERGES = {"llama-bpe", "tekken", "minicpm5"}
 
 # Made control tokens, whatever kind the file gives them (engine/tokenizer/token_flags.c).
@@ -152,6 +154,8 @@ class ByteLevelReference:
                if trusted or vocab.kinds[i] in (NORMAL, USER_DEFINED)}
         model = models.BPE(ids, vocab.merge_pairs(), ignore_merges=vocab.pre in IGNORE_MERGES)
         self.tokenizer = Tokenizer(model)
+        if vocab.pre in NORMALIZES:
+            self.tokenizer.normalizer = normalizers.NFC()
         self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizer(vocab.pre),
              pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
