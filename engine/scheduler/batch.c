@@ -209,7 +209,7 @@ static const double DRAFT_MARGIN = 1.15;
  * SHARED_STEP / (SHARED_STEP - 1) times as long as alone where arithmetic is what a step waits for.
  */
 static const double SHARED_STEP = 2.5;
-enum { PREFILL_ROWS_FOR_COST = 12, SHARED_PREFILL_ROWS_MIN = 16 };
+enum { PREFILL_ROWS_FOR_COST = 12, SHARED_PREFILL_ROWS_MIN = 8 };
 
 /* A step without prefill takes fixed_us + rows * row_us. */
 struct line {
