@@ -11,7 +11,7 @@
 #include "engine/kernels/kernels.h"
 #include "engine/model/model.h"
 
-static const int32_t SHARED_STEP_US = 200000;  // a decode row waits no longer for prefill beside it
+static const int32_t SHARED_STEP_US = 25000;  // nobody reads 40 tokens a second
 
 /* Rows of guessed tokens in one step: more do not pay, the step is bound by arithmetic by then. */
 enum { DRAFT_ROWS_MAX = 32 };

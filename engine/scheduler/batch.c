@@ -6,7 +6,8 @@
  * head that does not fit waits and nobody overtakes it, so big jobs are not starved by small ones.
  *
  * A step. Every running sequence in decode gets its row; prefill rows ride along up to a budget,
- * which is smaller in company (shared_step_us), because the others wait for the step. Half of the
+ * which is smaller in company, because the others wait for the step: with prefill it aims at
+ * SHARED_STEP times what it takes without (or shared_step_us, if that is more). Half of the
  * budget belongs to the oldest job in prefill, the rest goes to the shortest remainders first, so
  * short prompts overtake long ones without starving them. Chunks have any size: answers do not
  * depend on it (DESIGN, "Numbers").
@@ -200,12 +201,36 @@ static void end_step(struct batch *batch, bool is_stored)
     }
 }
 
-/* Rows of a step that is large enough for the weights' share to be small. */
-enum { ROWS_FOR_COST = 48 };
 /* Before anything is measured, reading the weights counts like so many rows' arithmetic. */
 static const double ROWS_A_FIXED_PART = 5;
 /* What a guess costs beside its row: drawing, roll-back, the error of the estimate. */
 static const double DRAFT_MARGIN = 1.15;
+/* Readers see gaps this many times as long while a prompt arrives, which then takes
+ * SHARED_STEP / (SHARED_STEP - 1) times as long as alone where arithmetic is what a step waits for.
+ */
+static const double SHARED_STEP = 2.5;
+enum { PREFILL_ROWS_FOR_COST = 12, SHARED_PREFILL_ROWS_MIN = 8 };
+
+/* A step without prefill takes fixed_us + rows * row_us. */
+struct line {
+    double fixed_us, row_us;
+};
+
+static struct line decode_line(const struct batch *batch)
+{
+    const struct batch_cost *cost = &batch->decode_cost;
+    if (cost->n == 0)
+        return (struct line){0, 0};
+    double rows = cost->rows / cost->n, us = cost->us / cost->n;
+    double row_us = us / (rows + ROWS_A_FIXED_PART);
+    double spread = cost->rows_rows / cost->n - rows * rows;
+    if (cost->n > 8 && spread > 0.25) {
+        double slope = (cost->rows_us / cost->n - rows * us) / spread;
+        double least = row_us / 8, most = us / rows;  // whatever the noise says
+        row_us = slope < least ? least : slope > most ? most : slope;
+    }
+    return (struct line){us - row_us * rows, row_us};
+}
 
 /* Halves what is older than about 90 steps; late steps (the machine did something else) count as
  * three times the mean. */
@@ -221,30 +246,32 @@ static void measure_decode(struct batch_cost *cost, double rows, double us)
     cost->rows_us = cost->rows_us * keep + rows * us;
 }
 
-double batch_draft_chance(const struct batch *batch, int32_t n_decode_rows)
+static void measure(struct batch *batch, int32_t n_rows, double us)
 {
-    const struct batch_cost *cost = &batch->decode_cost;
-    double rows = cost->n > 0 ? cost->rows / cost->n : 1, us = cost->n > 0 ? cost->us / cost->n : 1;
-    double row_us = us / (rows + ROWS_A_FIXED_PART), fixed_us = us - row_us * rows;
-    double spread = cost->n > 0 ? cost->rows_rows / cost->n - rows * rows : 0;
-    if (cost->n > 8 && spread > 0.25) {
-        double slope = (cost->rows_us / cost->n - rows * us) / spread;
-        double least = row_us / 8, most = us / rows;  // whatever the noise says
-        row_us = slope < least ? least : slope > most ? most : slope;
-        fixed_us = us - row_us * rows;
+    int32_t n_prefill = batch->step_prefill_rows, n_decode = n_rows - n_prefill;
+    if (us <= 0 || n_rows <= 0)
+        return;
+    if (n_prefill == 0) {
+        measure_decode(&batch->decode_cost, n_rows, us);
+        return;
     }
-    double step_us = fixed_us + row_us * n_decode_rows;
-    return DRAFT_MARGIN * row_us * n_decode_rows / step_us;
+    if (n_prefill < PREFILL_ROWS_FOR_COST)
+        return;
+    struct line line = decode_line(batch);
+    double least = us / n_rows / 2;
+    double row_us = (us - (n_decode > 0 ? line.fixed_us + line.row_us * n_decode : 0)) / n_prefill;
+    row_us = row_us > least ? row_us : least;
+    double *average = &batch->prefill_row_us;
+    *average = *average == 0 ? row_us : *average + (row_us - *average) / 8;
 }
 
-static void measure(struct batch *batch, const struct batch_event *event)
+double batch_draft_chance(const struct batch *batch, int32_t n_decode_rows)
 {
-    if (!batch->step_has_prefill && event->us > 0)
-        measure_decode(&batch->decode_cost, (double)event->n_tokens, (double)event->us);
-    if (event->n_tokens < ROWS_FOR_COST || event->us <= 0)
-        return;
-    int64_t row_ns = event->us * 1000 / event->n_tokens;
-    batch->row_ns = batch->row_ns == 0 ? row_ns : (batch->row_ns * 7 + row_ns) / 8;
+    struct line line = decode_line(batch);
+    if (batch->decode_cost.n == 0)
+        line = (struct line){ROWS_A_FIXED_PART, 1};
+    return DRAFT_MARGIN * line.row_us * n_decode_rows /
+           (line.fixed_us + line.row_us * n_decode_rows);
 }
 
 void batch_apply(struct batch *batch, const struct batch_event *event)
@@ -268,7 +295,7 @@ void batch_apply(struct batch *batch, const struct batch_event *event)
         choice->n_drafts = event->n_tokens;
         break;
     case BATCH_STEP_DONE:
-        measure(batch, event);
+        measure(batch, event->n_tokens, (double)event->us);
         end_step(batch, true);
         break;
     case BATCH_STEP_LOST:
@@ -512,16 +539,20 @@ static int32_t list_parts(const struct batch *batch, const int32_t *order, int32
     return n;
 }
 
-static int32_t prefill_budget(const struct batch *batch, bool in_company)
+static int32_t prefill_budget(const struct batch *batch, int32_t n_decode_rows)
 {
     const struct batch_limits *limits = &batch->limits;
-    if (!in_company || limits->shared_step_us == 0 || batch->row_ns == 0)
+    if (n_decode_rows == 0 || limits->shared_step_us == 0 || batch->prefill_row_us == 0)
         return limits->prefill_rows_max;
-    int64_t rows = (int64_t)limits->shared_step_us * 1000 / batch->row_ns;
-    int32_t least = min32(limits->block_tokens, limits->prefill_rows_max);
-    if (rows < least)
-        return least;
-    return rows < limits->prefill_rows_max ? (int32_t)rows : limits->prefill_rows_max;
+    struct line line = decode_line(batch);
+    double decode_us = line.fixed_us + line.row_us * n_decode_rows;
+    double aim_us = SHARED_STEP * decode_us;
+    aim_us = aim_us > limits->shared_step_us ? aim_us : limits->shared_step_us;
+    double rows = (aim_us - decode_us) / batch->prefill_row_us;
+    int32_t least = min32(SHARED_PREFILL_ROWS_MIN, limits->prefill_rows_max);
+    return rows < least                      ? least
+           : rows < limits->prefill_rows_max ? (int32_t)rows
+                                             : limits->prefill_rows_max;
 }
 
 static void plan_decode(struct batch *batch, struct batch_plan *plan, const int32_t *order,
@@ -538,7 +569,7 @@ static void plan_prefill(struct batch *batch, struct batch_plan *plan, const int
 {
     struct part parts[BATCH_SEQUENCES_MAX];
     int32_t n_parts = list_parts(batch, order, n_order, parts);
-    int32_t budget = prefill_budget(batch, plan->n_decode_rows > 0);
+    int32_t budget = prefill_budget(batch, plan->n_decode_rows);
     int32_t oldest_share = n_parts > 1 ? (budget + 1) / 2 : budget;
     // The last turn is the oldest job's again, for what the others left.
     for (int32_t turn = 0; turn <= n_parts && n_parts > 0 && budget > 0; turn++) {
@@ -610,7 +641,7 @@ void batch_plan(struct batch *batch, struct batch_plan *out)
     plan_drafts(batch, out, order, n_order);
     list_items(batch, out, order, n_order);
     batch->in_step = out->n_items > 0;
-    batch->step_has_prefill = out->n_rows > out->n_decode_rows + out->n_draft_rows;
+    batch->step_prefill_rows = out->n_rows - out->n_decode_rows - out->n_draft_rows;
     assert(batch_is_sane(batch));
 }
 

@@ -32,7 +32,7 @@ struct batch_limits {
     int32_t sequences_max;     // in one step, <= BATCH_SEQUENCES_MAX
     int32_t prefill_rows_max;  // rows of one step beside those in decode, >= 1
     int32_t headroom_blocks;   // kept free for each running sequence when another is admitted
-    int32_t shared_step_us;    // aim for steps that hold decode rows too; 0 = no aim
+    int32_t shared_step_us;    // least aim for steps that hold decode rows too; 0 = no aim
     int32_t draft_rows_max;    // rows of guessed tokens in one step, beside all others; 0 = none
 };
 
@@ -77,10 +77,10 @@ struct batch {
     struct batch_tenant tenants[BATCH_JOBS_MAX];
     int32_t n_slots;  // slots [n_slots, MAX) were never used
     uint64_t n_arrivals, n_admissions, n_preemptions;
-    int64_t row_ns;  // what a row of a large step costs, a moving average
+    double prefill_row_us;  // what a row of prefill adds to a step, a moving average; 0 = not known
     struct batch_cost decode_cost;
     bool in_step;
-    bool step_has_prefill;
+    int32_t step_prefill_rows;  // of the step under way
 };
 
 enum batch_event_type {

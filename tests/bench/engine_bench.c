@@ -1,13 +1,14 @@
 /* The engine alone, behind engine.h: no HTTP, no peers.
  *
- *   engine_bench MODEL.gguf [threads=N] [rounds=5] [tokens=128] [cpu=LEVEL] [json=1] [ROW ...]
+ *   engine_bench MODEL.gguf [threads=N] [rounds=5] [tokens=128] [cpu=LEVEL] [json=1]
+ *                [speculation=1] [ROW ...]
  *
  * Rows: prefill:N (one prompt of N tokens), decode:S (S streams of `tokens` tokens each),
  * sampled:S (the same with temperature 0.8 and min_p 0.05), deep:N (one stream behind a prompt of N
  * tokens; prefill and decode are printed apart). Prompts are random ids, never the same twice; the
- * prefix cache is off, the end of sequence ignored. A first round is not counted; median and
- * quartiles of the others are printed, with the share of the steps' time that went into drawing
- * tokens and into text and events, and what the process's CPUs spent on a token. */
+ * prefix cache and speculation are off, the end of sequence ignored. A first round is not counted;
+ * median and quartiles of the others are printed, with the share of the steps' time that went into
+ * drawing tokens and into text and events, and what the process's CPUs spent on a token. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,7 +201,7 @@ static void measure(struct bench *b, const char *row)
 
 int main(int argc, char **argv)
 {
-    struct engine_options options = {.no_prefix_cache = true};
+    struct engine_options options = {.no_prefix_cache = true, .no_speculation = true};
     struct bench b = {.rounds = 5, .tokens = 128, .n_prompts = (uint64_t)clock_ns()};
     const char *rows[ROWS_MAX] = {"prefill:512", "prefill:2048", "decode:1",
                                   "decode:4",    "decode:16",    "decode:32"};
@@ -217,6 +218,8 @@ int main(int argc, char **argv)
             b.tokens = strtoull(value + 1, NULL, 10);
         else if (strncmp(argv[i], "cpu=", 4) == 0)
             options.cpu_level = value + 1;
+        else if (strncmp(argv[i], "speculation=", 12) == 0)
+            options.no_speculation = value[1] != '1';
         else if (strncmp(argv[i], "json=", 5) == 0)
             b.json = value[1] == '1';
         else

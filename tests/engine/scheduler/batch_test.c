@@ -201,6 +201,73 @@ static void company_shrinks_the_chunk(void **state)
     assert_int_equal(rows_of(1), 400);  // nobody waits: all of it
 }
 
+/* Slow decode steps may take two and a half times as long with prefill beside them, not more. */
+static void company_waits_in_proportion(void **state)
+{
+    (void)state;
+    start(1000, 8, 512);
+    batch.limits.shared_step_us = 1000;
+    arrive(0, 1, 400, 1);
+    (void)batch_admit(&batch, admitted);
+    batch_plan(&batch, &plan);
+    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 400, .us = 40000});
+    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+    for (int i = 0; i < 20; i++) {
+        batch_plan(&batch, &plan);
+        apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 1, .us = 6000});
+        apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+    }
+    arrive(1, 1, 500, 1);
+    step();
+    assert_int_equal(rows_of(1), 90);  // (2.5 - 1) * 6 ms at 100 us a row
+    assert_int_equal(rows_of(0), 1);
+}
+
+/* What a guess must promise rises with the rows in decode and with what a row costs. */
+static void guesses_pay_where_rows_are_cheap(void **state)
+{
+    (void)state;
+    start(1000, 40, 512);
+    assert_true(batch_draft_chance(&batch, 1) < 0.3 && batch_draft_chance(&batch, 32) > 0.9);
+    for (int i = 0; i < 100; i++) {
+        int32_t rows = 1 + i % 5;
+        batch.in_step = true;  // steps of 5 ms and 100 us a row
+        apply((struct batch_event){
+            .type = BATCH_STEP_DONE, .n_tokens = rows, .us = 5000 + 100 * rows});
+    }
+    double one = batch_draft_chance(&batch, 1), many = batch_draft_chance(&batch, 32);
+    assert_true(one > 0.015 && one < 0.03);
+    assert_true(many > 0.4 && many < 0.5);
+}
+
+/* Guessed tokens get rows from what is left, never from somebody's room. */
+static void guesses_take_what_is_left(void **state)
+{
+    (void)state;
+    start(4, 4, 512);
+    batch.limits.draft_rows_max = 20;
+    arrive(0, 1, 60, 1);
+    arrive(1, 1, 30, 1);
+    step();
+    assert_true(batch_is_decoding(&batch, 0, 0) && batch_is_decoding(&batch, 1, 0));
+    apply((struct batch_event){.type = BATCH_DRAFTED, .job = 0, .n_tokens = 16});
+    apply((struct batch_event){.type = BATCH_DRAFTED, .job = 1, .n_tokens = 16});
+    batch_plan(&batch, &plan);
+    assert_int_equal(rows_of(0), 1 + 16);  // 60 + 1 + 16 tokens: the third block
+    assert_int_equal(item_of(0, 0)->n_drafts, 16);
+    assert_int_equal(rows_of(1), 1 + 1);  // 30 + 1 + 1 tokens: no block is left for more
+    assert_int_equal(plan.n_preempted, 0);
+    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = plan.n_rows, .us = 1});
+    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0, .n_tokens = 1});
+    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 1});
+    assert_int_equal(batch.jobs[0].choices[0].n_stored, 62);
+    assert_int_equal(batch.jobs[0].choices[0].n_tokens, 63);
+    assert_int_equal(batch.jobs[1].choices[0].n_stored, 31);
+    step();
+    assert_int_equal(rows_of(0), 1);  // an offer holds for one step
+}
+
 static void choices_share_the_prompt(void **state)
 {
     (void)state;
@@ -321,6 +388,9 @@ int main(void)
         cmocka_unit_test(a_big_job_is_not_overtaken),
         cmocka_unit_test(prefill_rides_along),
         cmocka_unit_test(company_shrinks_the_chunk),
+        cmocka_unit_test(company_waits_in_proportion),
+        cmocka_unit_test(guesses_pay_where_rows_are_cheap),
+        cmocka_unit_test(guesses_take_what_is_left),
         cmocka_unit_test(choices_share_the_prompt),
         cmocka_unit_test(the_youngest_gives_way_and_returns),
         cmocka_unit_test(a_paused_job_gives_way_first),
