@@ -486,6 +486,11 @@ enum status weights_load(struct model_weights *out, const struct model_file *fil
         status = error_set(err, ERR_MEMORY, "no memory for the table of weights");
     if (status == OK)
         status = plan_all(&plan, out, err);
+    if (status == OK && !pool) {
+        out->bytes = plan.bytes;
+        mem_free(plan.sources);
+        return OK;
+    }
     if (status == OK && account)
         status = account_reserve(account, ACCOUNT_WEIGHTS, plan.bytes, err);
     if (status == OK) {
