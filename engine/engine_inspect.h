@@ -1,5 +1,5 @@
-/* Looking into a model without loading it: what it is, whether this engine serves it, what memory it
- * would take. */
+/* Looking into a model without loading it: what it is, whether this engine serves it, what memory
+ * it would take. */
 #ifndef WICARA_ENGINE_ENGINE_INSPECT_H
 #define WICARA_ENGINE_ENGINE_INSPECT_H
 

@@ -1,7 +1,7 @@
 /* Writing a report; see inspect.h.
  *
- * Sizes in words are powers of 1024 as memory is counted everywhere; the JSON has bytes. A line says
- * one thing, so that a person finds it and a test can ask for it. */
+ * Sizes in words are powers of 1024 as memory is counted everywhere; the JSON has bytes. A line
+ * says one thing, so that a person finds it and a test can ask for it. */
 #include "server/inspect.h"
 
 #include <inttypes.h>
