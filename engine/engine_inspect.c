@@ -10,14 +10,14 @@
 #include <sys/stat.h>
 
 #include "engine/base/mem.h"
-#include "engine/base/pool.h"
+#include "engine/engine_defaults.h"
 #include "engine/engine_memory.h"
 #include "engine/formats/model_file.h"
 #include "engine/model/model.h"
 #include "engine/template/chat_prompt.h"
 #include "engine/tokenizer/tokenizer.h"
 
-enum { PARALLEL_DEFAULT = 32, PREFILL_CHUNK_DEFAULT = 512, KEY_BYTES = 200 };
+enum { KEY_BYTES = 200 };
 
 /* ---- what the file says ---- */
 
@@ -162,24 +162,22 @@ static bool try_template(struct inspect_report *out, const struct model_file *fi
 }
 
 static void measure(struct inspect_report *out, const struct model_file *file,
-                    const struct inspect_options *options, struct error *err)
+                    const struct engine_options *options, struct error *err)
 {
     const struct kernels *kernels;
     struct model_needs needs;
-    size_t chunk = options->prefill_chunk ? options->prefill_chunk : PREFILL_CHUNK_DEFAULT;
-    out->parallel = options->parallel ? options->parallel : PARALLEL_DEFAULT;
-    out->threads = options->threads ? options->threads : pool_cores_available();
-    if (out->threads > POOL_THREADS_MAX)
-        out->threads = POOL_THREADS_MAX;
-    enum status status = kernels_get(kernels_best_level(), &kernels, err);
-    if (status != OK)
+    struct engine_options filled = *options;
+    enum cpu_level level = kernels_best_level();
+    if (options->cpu_level && !kernels_level_parse(options->cpu_level, &level)) {
+        (void)!error_set(err, ERR_INVALID, "there is no CPU level \"%s\"", options->cpu_level);
         return;
-    struct model_options model = {
-        .kernels = kernels,
-        .rows_max = out->parallel + chunk,
-        .outputs_max = out->parallel,
-        .ctx_size = options->ctx_size,
-    };
+    }
+    engine_fill_defaults(&filled);
+    out->parallel = filled.parallel;
+    out->threads = filled.threads;
+    if (kernels_get(level, &kernels, err) != OK)
+        return;
+    struct model_options model = engine_model_options(&filled, kernels);
     if (model_measure(&needs, file, &model, out->threads, err) != OK)
         return;
     out->has_memory = true;
@@ -194,22 +192,25 @@ static void measure(struct inspect_report *out, const struct model_file *file,
     out->kv_sequence_bytes = (uint64_t)n_blocks * block_bytes;
     out->kv_pool_bytes = out->kv_sequence_bytes * out->parallel;
     out->available_bytes = memory_available();
-    if (out->available_bytes && out->kv_pool_bytes > out->available_bytes / 4)
-        out->kv_pool_bytes = out->available_bytes / 4;
+    uint64_t limit = options->kv_bytes      ? options->kv_bytes
+                     : out->available_bytes ? out->available_bytes / 4
+                                            : UINT64_MAX;
+    if (out->kv_pool_bytes > limit)
+        out->kv_pool_bytes = limit;
 }
 
-enum status engine_inspect(struct inspect_report *out, const char *path,
-                           const struct inspect_options *options, struct error *err)
+enum status engine_inspect(struct inspect_report *out, const struct engine_options *options,
+                           struct error *err)
 {
     struct stat info;
     struct model_file *file;
     struct error model = {0}, tokens = {0}, chat = {0};
     struct tokenizer *tokenizer = NULL;
     *out = (struct inspect_report){0};
-    enum status status = model_file_open(&file, path, err);
+    enum status status = model_file_open(&file, options->model_path, err);
     if (status != OK)
         return status;
-    out->is_folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    out->is_folder = stat(options->model_path, &info) == 0 && S_ISDIR(info.st_mode);
     read_metadata(out, file);
     measure(out, file, options, &model);
     if (model.status != OK)

@@ -8,13 +8,9 @@
 #include <stdint.h>
 
 #include "engine/base/error.h"
+#include "engine/engine.h"
 
 enum { INSPECT_TEXT_BYTES = 128, INSPECT_TYPES_MAX = 40, INSPECT_PROBLEMS_MAX = 4 };
-
-/* The same defaults as in engine_options: 0 = the model's context, 32 sequences, all cores. */
-struct inspect_options {
-    size_t ctx_size, parallel, threads, prefill_chunk;
-};
 
 struct inspect_type {
     const char *name;  // "Q4_K"
@@ -53,8 +49,9 @@ struct inspect_report {
     uint64_t available_bytes;    // free now; 0 = not known
 };
 
-/* Errors: those of opening the file; everything later is a problem in the report. */
-enum status engine_inspect(struct inspect_report *out, const char *path,
-                           const struct inspect_options *options, struct error *err) MUST_CHECK;
+/* Looks into options->model_path; the other options are those that the engine would get. Errors:
+ * those of opening the file; everything later is a problem in the report. */
+enum status engine_inspect(struct inspect_report *out, const struct engine_options *options,
+                           struct error *err) MUST_CHECK;
 
 #endif

@@ -141,14 +141,11 @@ static enum status run_inspect(struct call *call, struct error *err)
 {
     struct model_choice choice;
     struct inspect_report report;
-    const struct options *values = call->options;
-    struct inspect_options options = {.ctx_size = values->ctx_size,
-                                      .parallel = values->parallel,
-                                      .threads = values->threads,
-                                      .prefill_chunk = values->prefill_chunk};
     enum status status = model_find(&choice, call->words[0], err);
-    if (status == OK)
-        status = engine_inspect(&report, choice.path, &options, err);
+    if (status != OK)
+        return status;
+    struct engine_options options = model_engine_options(&choice, call->options);
+    status = engine_inspect(&report, &options, err);
     if (status != OK)
         return status;
     if (call->json)
