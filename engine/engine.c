@@ -11,20 +11,13 @@
 #include <assert.h>
 #include <math.h>
 
+#include "engine/engine_defaults.h"
 #include "engine/engine_state.h"
 
 enum {
-    PARALLEL_DEFAULT = 32,
-    PREFILL_CHUNK_DEFAULT = 512,
     PREFILL_CHUNK_MAX = 16384,
-    QUEUE_JOBS_DEFAULT = 256,
     QUEUE_JOBS_MAX = BATCH_JOBS_MAX - BATCH_SEQUENCES_MAX,
 };
-
-static size_t or_default(size_t value, size_t otherwise)
-{
-    return value != 0 ? value : otherwise;
-}
 
 static enum status check_option(const char *name, size_t value, size_t max, struct error *err)
 {
@@ -71,12 +64,7 @@ static void free_options(struct engine_options *o)
 static bool copy_options(struct engine_options *to, const struct engine_options *from)
 {
     *to = *from;
-    to->parallel = or_default(from->parallel, PARALLEL_DEFAULT);
-    to->prefill_chunk = or_default(from->prefill_chunk, PREFILL_CHUNK_DEFAULT);
-    to->queue_jobs_max = or_default(from->queue_jobs_max, QUEUE_JOBS_DEFAULT);
-    to->threads = or_default(from->threads, pool_cores_available());
-    if (to->threads > POOL_THREADS_MAX)
-        to->threads = POOL_THREADS_MAX;
+    engine_fill_defaults(to);
     to->model_path = to->model_alias = to->cpu_level = NULL;
     const char *path = from->model_path, *alias = from->model_alias, *level = from->cpu_level;
     if (copy_option(&path))

@@ -6,20 +6,13 @@
  * by the kernel, so an idle server does not pay for it. */
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/engine_defaults.h"
 #include "engine/engine_memory.h"
 #include "engine/engine_state.h"
 #include "engine/kernels/kernels.h"
 #include "engine/model/model.h"
 
 static const int32_t SHARED_STEP_US = 25000;  // nobody reads 40 tokens a second
-
-/* Rows of guessed tokens in one step: more do not pay, the step is bound by arithmetic by then. */
-enum { DRAFT_ROWS_MAX = 32 };
-
-static size_t draft_rows(const struct engine_options *options)
-{
-    return options->no_speculation ? 0 : DRAFT_ROWS_MAX;
-}
 
 /* Markers that the model writes as one token: no text can be taken for them. */
 static int32_t find_marker(void *context, const char *text, size_t n_bytes, bool *is_control)
@@ -89,13 +82,8 @@ static enum status open_model(struct engine *e, struct error *err)
         status = pool_create(&e->pool, e->options.threads, err);
     if (status != OK)
         return status;
-    struct model_options options = {
-        .kernels = kernels,
-        .rows_max = e->options.parallel + e->options.prefill_chunk + draft_rows(&e->options),
-        .outputs_max = e->options.parallel + draft_rows(&e->options),
-        .ctx_size = e->options.ctx_size,
-        .account = &e->account,
-    };
+    struct model_options options = engine_model_options(&e->options, kernels);
+    options.account = &e->account;
     status = model_open(&e->model, e->file, &options, e->pool, err);
     if (status != OK)
         return status;
@@ -170,7 +158,7 @@ static enum status start_parts(struct engine *e, struct error *err)
         .prefill_rows_max = (int32_t)e->options.prefill_chunk,
         .headroom_blocks = 1,
         .shared_step_us = SHARED_STEP_US,
-        .draft_rows_max = (int32_t)draft_rows(&e->options),
+        .draft_rows_max = (int32_t)engine_draft_rows(&e->options),
     };
     e->prepare.tokenizer = e->tokenizer;
     e->prepare.chat_prompt = e->chat_prompt;

@@ -10,6 +10,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/engine_models.h"
+#include "server/inspect.h"
 #include "server/listener.h"
 #include "server/model_choice.h"
 #include "server/options.h"
@@ -134,6 +135,26 @@ static enum status run_models(struct call *call, struct error *err)
     return status;
 }
 
+/* ---- inspect ---- */
+
+static enum status run_inspect(struct call *call, struct error *err)
+{
+    struct model_choice choice;
+    struct inspect_report report;
+    enum status status = model_find(&choice, call->words[0], err);
+    if (status != OK)
+        return status;
+    struct engine_options options = model_engine_options(&choice, call->options);
+    status = engine_inspect(&report, &options, err);
+    if (status != OK)
+        return status;
+    if (call->json)
+        inspect_write_json(&report, choice.path, call->out);
+    else
+        inspect_write_text(&report, choice.path, call->out);
+    return OK;
+}
+
 /* ---- healthcheck ---- */
 
 static enum status run_healthcheck(struct call *call, struct error *err)
@@ -146,6 +167,7 @@ static enum status run_healthcheck(struct call *call, struct error *err)
 static const struct command commands[] = {
     {"pull", 1, 1, run_pull, false},
     {"models", 0, 2, run_models, true},
+    {"inspect", 1, 1, run_inspect, true},
     {"healthcheck", 0, 0, run_healthcheck, false},
 };
 
@@ -154,6 +176,9 @@ const char *commands_help(void)
     return "       wicara pull ORG/REPO[:QUANT]      download a model from the Hugging Face hub\n"
            "       wicara models [--json]            list the models on this machine\n"
            "       wicara models rm NAME             delete one\n"
+           "       wicara inspect MODEL [--json]     what it is and the memory it takes "
+           "(--ctx-size, "
+           "--parallel)\n"
            "       wicara healthcheck [OPTION...]    exit 0 when a server is ready\n";
 }
 

@@ -128,20 +128,7 @@ static size_t raise_fd_limit(void)
 
 static enum status open_engine(struct program *program, struct error *err)
 {
-    const struct options *options = &program->state.values;
-    struct engine_options engine = {
-        .model_path = program->model.path,
-        .model_alias = program->model.id,
-        .ctx_size = options->ctx_size,
-        .parallel = options->parallel,
-        .kv_bytes = options->kv_memory,
-        .threads = options->threads,
-        .cpu_level = options->cpu,
-        .queue_jobs_max = options->queue,
-        .prefill_chunk = options->prefill_chunk,
-        .no_prefix_cache = options->no_prefix_cache,
-        .no_speculation = strcmp(options->speculation, "off") == 0,
-    };
+    struct engine_options engine = model_engine_options(&program->model, &program->state.values);
     return engine_open(&program->app.engine, &engine, err);
 }
 

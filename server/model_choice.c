@@ -120,3 +120,21 @@ enum status model_choose(struct model_choice *out, const struct options_state *s
         return error_set(err, ERR_INVALID, "--hf-file needs --hf-repo");
     return find_default(out, err);
 }
+
+struct engine_options model_engine_options(const struct model_choice *model,
+                                           const struct options *options)
+{
+    return (struct engine_options){
+        .model_path = model->path,
+        .model_alias = model->id,
+        .ctx_size = options->ctx_size,
+        .parallel = options->parallel,
+        .kv_bytes = options->kv_memory,
+        .threads = options->threads,
+        .cpu_level = options->cpu,
+        .queue_jobs_max = options->queue,
+        .prefill_chunk = options->prefill_chunk,
+        .no_prefix_cache = options->no_prefix_cache,
+        .no_speculation = strcmp(options->speculation, "off") == 0,
+    };
+}

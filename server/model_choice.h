@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "engine/base/error.h"
+#include "engine/engine.h"
 #include "server/options.h"
 
 enum { MODEL_PATH_BYTES = 4096, MODEL_ID_BYTES = 256 };
@@ -22,5 +23,9 @@ enum status model_choose(struct model_choice *out, const struct options_state *s
 
 /* The model that a name or a path means, already on this machine. */
 enum status model_find(struct model_choice *out, const char *name, struct error *err) MUST_CHECK;
+
+/* The settings as the engine takes them; the texts are borrowed. */
+struct engine_options model_engine_options(const struct model_choice *model,
+                                           const struct options *options);
 
 #endif

@@ -50,7 +50,7 @@ writeFileSync(join(outDir, "licenses.txt"), licenses());
 /** Licence texts of everything that is in the bundle. */
 function licenses() {
   const parts = ["The chat page contains these libraries:\n"];
-  for (const name of ["dompurify", "highlight.js", "marked"]) {
+  for (const name of ["dompurify", "highlight.js", "katex", "marked"]) {
     const dir = join(modules, name);
     const { version, license } = JSON.parse(readFileSync(join(dir, "package.json"), "utf8"));
     const file = readdirSync(dir).find((entry) => /^licen[cs]e/i.test(entry));

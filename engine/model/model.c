@@ -59,6 +59,8 @@ static enum status scratch_init(struct model *model, struct error *err)
             return status;
     }
     model->account_bytes = bytes;
+    if (model->is_measured)
+        return OK;
     s->memory = mem_map(s->bytes);
     bool complete = s->memory != NULL;
     for (size_t g = 0; g < n_groups && complete; g++) {
@@ -210,8 +212,9 @@ static enum status open_steps(struct model *model, const struct model_file *file
     return status;
 }
 
-enum status model_open(struct model **out, const struct model_file *file,
-                       const struct model_options *options, struct pool *pool, struct error *err)
+static enum status create(struct model **out, const struct model_file *file,
+                          const struct model_options *options, struct pool *pool, size_t n_threads,
+                          struct error *err)
 {
     *out = NULL;
     enum status status = check_options(options, err);
@@ -225,15 +228,44 @@ enum status model_open(struct model **out, const struct model_file *file,
     model->rows_max = options->rows_max;
     model->outputs_max = options->outputs_max;
     model->ctx_size = options->ctx_size;
-    model->n_workers = pool_threads(pool);
+    model->n_workers = n_threads;
+    model->is_measured = pool == NULL;
     status = open_steps(model, file, pool, err);
-    if (status != OK) {
+    if (status != OK)
         model_close(model);
+    else
+        *out = model;
+    return status;
+}
+
+enum status model_open(struct model **out, const struct model_file *file,
+                       const struct model_options *options, struct pool *pool, struct error *err)
+{
+    enum status status = create(out, file, options, pool, pool_threads(pool), err);
+    if (status != OK)
         return status;
-    }
-    fill_info(model);
-    fill_digest(model);
-    *out = model;
+    fill_info(*out);
+    fill_digest(*out);
+    return OK;
+}
+
+enum status model_measure(struct model_needs *out, const struct model_file *file,
+                          const struct model_options *options, size_t n_threads, struct error *err)
+{
+    struct model *model;
+    struct model_options own = *options;
+    own.account = NULL;  // nothing is taken
+    *out = (struct model_needs){0};
+    enum status status = create(&model, file, &own, NULL, n_threads, err);
+    if (status != OK)
+        return status;
+    *out = (struct model_needs){
+        .ctx_size = model->ctx_size,
+        .weight_bytes = model->weights.bytes,
+        .scratch_bytes = model->account_bytes,
+        .kv_layout = model->kv_layout,
+    };
+    model_close(model);
     return OK;
 }
 

@@ -38,6 +38,17 @@ enum status model_open(struct model **out, const struct model_file *file,
                        struct error *err) MUST_CHECK;
 void model_close(struct model *model);
 
+/* What model_open() would take, by the same plans, without reading a weight; errors are the same.
+ * `n_threads` is what the pool would have. */
+struct model_needs {
+    size_t ctx_size;
+    size_t weight_bytes, scratch_bytes;
+    struct kv_layout kv_layout;
+};
+enum status model_measure(struct model_needs *out, const struct model_file *file,
+                          const struct model_options *options, size_t n_threads,
+                          struct error *err) MUST_CHECK;
+
 struct model_info {
     const char *architecture;  // "llama"
     const char *name;          // general.name or ""

@@ -87,6 +87,7 @@ struct model {
     size_t outputs_max;
     size_t ctx_size;
     size_t n_workers;  // most threads of a pool that forward may be given
+    bool is_measured;  // model_measure(): sizes are known, nothing is in memory
     struct scratch scratch;
     struct attention attention[KV_GROUPS_MAX];  // [kv_layout.n_groups]
     char *name;                                 // info.name

@@ -326,6 +326,11 @@ enum status weights_load(struct model_weights *out, const struct model_file *fil
         status = error_set(err, ERR_MEMORY, "no memory for the table of weights");
     if (status == OK)
         status = plan_init(&plan, out, file, config, err);
+    if (status == OK && !pool) {
+        out->bytes = plan.bytes;
+        plan_release(&plan);
+        return OK;
+    }
     if (status == OK && account)
         status = account_reserve(account, ACCOUNT_WEIGHTS, plan.bytes, err);
     if (status == OK) {

@@ -96,7 +96,8 @@ struct model_weights {
     uint8_t digest[SHA256_BYTES];  // of the tensor table and all contents
 };
 
-/* Checks every tensor against the configuration, then reads and packs with the pool. Errors are
+/* Checks every tensor against the configuration, then reads and packs with the pool; without a pool
+ * (NULL) only `bytes` is set, to what loading would take. Errors are
  * those of model_open(); shapes and types are refused before anything large is allocated. */
 enum status weights_load(struct model_weights *out, const struct model_file *file,
                          const struct model_config *config, struct account *account,

@@ -1,54 +1,10 @@
-"""The chat page in headless Chromium, against the scripted engine and against the real model."""
-import importlib.resources
-import pathlib
+"""The chat page in headless Chromium, against the real model."""
 import re
-import tempfile
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from server_process import ServerProcess
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SHOTS = pathlib.Path("build/screenshots")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path="/usr/bin/chromium", args=FLAGS, viewport={"width": 1100, "height": 760})
-        yield context
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ServerProcess() as process:
-        yield process
-
-
-@pytest.fixture
-def page(browser, server):
-    page = browser.new_page()
-    page.violations = []
-    page.on("console", lambda message: page.violations.append(message.text)
-            if "Content Security Policy" in message.text or "TrustedHTML" in message.text else None)
-    page.on("pageerror", lambda error: page.violations.append(str(error)))
-    page.goto(server.url)
-    yield page
-    assert page.violations == []
-    page.close()
-
-
-def say(page, text):
-    page.get_by_label("Message", exact=True).fill(text)
-    page.keyboard.press("Enter")
-
-
-def wait_for_answer(page):
-    expect(page.get_by_role("button", name="Regenerate")).to_be_visible(timeout=60000)
+from conftest import SHOTS, axe_violations, limit_answers, say, wait_for_answer
 
 
 def test_chat_streams_an_answer(page):
@@ -78,28 +34,12 @@ def test_second_turn_regenerate_and_history(page):
 
 
 def test_stop_ends_the_stream(page):
+    limit_answers(page, None)
     say(page, "Write a very long story about the sea with many chapters.")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator(".message.assistant .body")).to_contain_text(re.compile(r".{20}", re.S))
     page.keyboard.press("Escape")
     expect(page.locator(".notes").last).to_contain_text("stopped")
-
-
-def test_code_block_is_highlighted_and_raw_html_is_text(page):
-    page.evaluate("""() => { window.realFetch = window.fetch; window.fetch = async (url, options) => {
-        if (!String(url).endsWith('/chat/completions')) return window.realFetch(url, options);
-        const text = '```python\\nprint("hi")\\n```\\n\\n<img src=x onerror=alert(1)> **bold**';
-        const chunk = (delta, finish) => 'data: ' + JSON.stringify({choices: [{index: 0, delta,
-            finish_reason: finish}]}) + '\\n\\n';
-        return new Response(chunk({content: text}, null) + chunk({}, 'stop') + 'data: [DONE]\\n\\n');
-    }; }""")
-    say(page, "code please")
-    wait_for_answer(page)
-    body = page.locator(".message.assistant .body").last
-    expect(body.locator("pre .hljs-string")).to_have_text('"hi"')
-    expect(body.locator("strong")).to_have_text("bold")
-    assert "<img src=x onerror=alert(1)>" in body.inner_text()
-    assert body.locator("img").count() == 0
 
 
 def test_error_is_shown_in_place_and_can_be_retried(page):
@@ -138,12 +78,9 @@ def test_phone(page):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_accessibility(page, theme):
-    axe = importlib.resources.files("axe_playwright_python") / "axe.min.js"
     page.evaluate("theme => { localStorage.setItem('wicara.theme', theme); }", theme)
     page.reload()
     say(page, "Hello!")
     wait_for_answer(page)
-    page.evaluate(axe.read_text())  # runs in the page's main world, outside its CSP
-    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert [(v["id"], v["nodes"][0]["html"]) for v in result["violations"]] == []
+    assert axe_violations(page) == []
     page.evaluate("localStorage.removeItem('wicara.theme')")

@@ -84,7 +84,8 @@ async function* readText(body) {
 }
 
 /**
- * Streams one answer. Yields {text}, then {finish, usage}. `sampling` holds request parameters,
+ * Streams one answer. Yields {text}, {reasoning}, {calls} (pieces of tool calls: index, and name or
+ * arguments), then {finish, usage, timings, model}. `sampling` holds request parameters,
  * {} = the server's defaults. Aborting `signal` ends the work at the server too and throws AbortError;
  * else throws ApiError.
  */
@@ -105,18 +106,25 @@ export async function* streamChat(messages, sampling, signal) {
   if (!response.ok) throw await errorOf(response);
   let finish = null;
   let usage = null;
+  let timings = null;
+  let model = null;
   try {
     for await (const data of sseData(readText(response.body))) {
       if (data === "[DONE]") {
-        yield { finish, usage };
+        yield { finish, usage, timings, model };
         return;
       }
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ApiError(chunk.error.message, 500);
       const choice = chunk.choices?.[0];
-      if (choice?.delta?.content) yield { text: choice.delta.content };
+      const delta = choice?.delta || {};
+      if (delta.reasoning_content) yield { reasoning: delta.reasoning_content };
+      if (delta.content) yield { text: delta.content };
+      if (delta.tool_calls?.length) yield { calls: delta.tool_calls };
       if (choice?.finish_reason) finish = choice.finish_reason;
       if (chunk.usage) usage = chunk.usage;
+      if (chunk.timings) timings = chunk.timings;
+      model = chunk.model || model;
     }
   } catch (error) {
     if (error instanceof ApiError || error.name === "AbortError") throw error;

@@ -1,20 +1,23 @@
-// One conversation on the page: its messages, the answer that is being streamed, stop, regenerate,
-// and errors shown in place with a way to try again.
+// One conversation on the page: the branch of its messages that is shown, the answer that is being
+// streamed, stop, regenerate, edit, and errors shown in place with a way to try again.
 //
-// A chat is {id, title, updated, messages}; a message {role, content} and, on answers, what became
-// of it: `open` (still streaming; after a reload: never finished), `stopped`, `cut`, `error`, `rate`.
-import { $, copyButton, h } from "./dom.js";
+// A message is {role, content} and its place in the tree (tree.js); an answer also has `reasoning`,
+// `thought_ms`, `calls` [{name, arguments}], `model`, `rate`, and what became of it: `open` (still
+// streaming; after a reload: never finished), `stopped`, `cut`, `error`.
+import { $, h } from "./dom.js";
 import { ApiError, streamChat } from "./api.js";
-import { markdownView } from "./markdown.js";
+import { messageView } from "./message.js";
 import { makeFollower } from "./scroll.js";
 import { saveChat } from "./store.js";
+import { addMessage, branchOf, cutBefore, growTree, showVersion, versionsOf } from "./tree.js";
 
 const TITLE_LENGTH = 48;
 const SAVE_EVERY_MS = 3000;
 
-/** What the model gets: neither errors nor empty answers, and the roles take turns. */
-export function historyOf(messages) {
-  const history = [];
+/** What the model gets: neither errors nor empty answers nor what it only thought, and the roles take
+ *  turns. */
+export function historyOf(messages, system) {
+  const history = system ? [{ role: "system", content: system }] : [];
   for (const { role, content } of messages) {
     if (role === "assistant" && !content) continue;
     if (role === "user" && history.at(-1)?.role === "user") {
@@ -29,7 +32,7 @@ function titleOf(text) {
   return line.length > TITLE_LENGTH ? `${line.slice(0, TITLE_LENGTH - 1)}…` : line;
 }
 
-/** hooks: {changed(chat) after a save, busy(flag), needKey(), sampling()}. */
+/** hooks: {changed(chat) after a save, busy(flag), needKey(), sampling(), system()}. */
 export function makeConversation(hooks) {
   const list = $("messages");
   const follower = makeFollower(list);
@@ -40,53 +43,64 @@ export function makeConversation(hooks) {
 
   function start() {
     const id = crypto.randomUUID?.() || `${Date.now()}-${Math.random()}`;
-    show({ id, title: "New chat", updated: Date.now(), messages: [] });
+    show({ id, title: "New chat", updated: Date.now(), messages: [], leaf: null });
   }
 
   function show(loaded) {
     stop();
-    chat = loaded;
+    chat = growTree(loaded);
     drawTitle();
-    list.replaceChildren(...chat.messages.map(drawMessage));
-    if (!chat.messages.length) {
-      list.append(h("div", { class: "empty" }, h("h2", {}, "What shall we talk about?"),
-        h("p", {}, "Answers come from the model on this server. " +
-          "Chats are kept in this browser only.")));
-    }
+    drawBranch();
     follower.toEnd();
   }
+
+  function drawBranch() {
+    list.replaceChildren(...branchOf(chat).map((message) => {
+      const view = messageView(message, actions);
+      view.update();
+      view.settle();
+      return view.element;
+    }));
+    if (chat.messages.length) return;
+    list.append(h("div", { class: "empty" }, h("h2", {}, "What shall we talk about?"),
+      h("p", {}, "Answers come from the model on this server. " +
+        "Chats are kept in this browser only.")));
+  }
+
+  // What the buttons of a message do.
+  const actions = {
+    busy: () => Boolean(running),
+    versions: (message) => versionsOf(chat, message),
+    show(version) {
+      if (running) return;
+      showVersion(chat, version);
+      drawBranch();
+      list.focus({ preventScroll: true }); // the button that had the focus is gone
+      save(chat);
+    },
+    async regenerate() {
+      if (running) return;
+      const last = branchOf(chat).at(-1);
+      if (last?.role === "assistant") {
+        cutBefore(chat, last);
+        list.lastElementChild.remove();
+        list.focus({ preventScroll: true });
+      }
+      await answer();
+    },
+    async edit(message, text) {
+      if (running) return;
+      cutBefore(chat, message);
+      addMessage(chat, { role: "user", content: text });
+      drawBranch();
+      list.focus({ preventScroll: true });
+      await answer();
+    },
+  };
 
   function drawTitle() {
     $("chat-title").textContent = chat.title;
     document.title = chat.messages.length ? `${chat.title} · Wicara` : "Wicara";
-  }
-
-  function drawMessage(message) {
-    const own = message.role === "user";
-    const body = h("div", { class: "body" });
-    if (own) body.textContent = message.content;
-    else markdownView(body).update(message.content);
-    const name = own ? "You" : "Assistant";
-    return h("article", { class: `message ${message.role}`, "aria-label": name }, body,
-      ...(own ? [] : footer(message)));
-  }
-
-  /** What stands below an answer: an error with a retry, or notes and buttons. Style.css shows the
-   *  buttons of class "again" on the last message only. */
-  function footer(message) {
-    const again = (label) =>
-      h("button", { type: "button", class: "again", onclick: regenerate }, label);
-    const notes = [message.stopped && "stopped", message.open && "not finished",
-      message.cut && "cut off at the token limit",
-      !message.content && !message.error && !message.stopped && !message.open && "an empty answer",
-      message.rate].filter(Boolean).join(" · ");
-    const error = message.error &&
-      h("div", { class: "error", role: "alert" }, h("p", {}, message.error), again("Try again"));
-    const tools = h("div", { class: "tools" },
-      message.content ? copyButton(() => message.content) : null,
-      message.error ? null : again("Regenerate"),
-      notes ? h("span", { class: "notes" }, notes) : null);
-    return [error, tools].filter((part) => part?.childNodes.length);
   }
 
   async function send(text) {
@@ -95,19 +109,11 @@ export function makeConversation(hooks) {
       chat.title = titleOf(text);
       list.replaceChildren();
     }
-    chat.messages.push({ role: "user", content: text });
-    list.append(drawMessage(chat.messages.at(-1)));
+    const view = messageView(addMessage(chat, { role: "user", content: text }), actions);
+    view.update();
+    view.settle();
+    list.append(view.element);
     drawTitle();
-    await answer();
-  }
-
-  async function regenerate() {
-    if (running) return;
-    if (chat.messages.at(-1)?.role === "assistant") {
-      chat.messages.pop();
-      list.lastElementChild.remove();
-      list.focus({ preventScroll: true }); // the button that had the focus is gone
-    }
     await answer();
   }
 
@@ -118,19 +124,18 @@ export function makeConversation(hooks) {
   }
 
   async function answer() {
-    const message = { role: "assistant", content: "", open: true };
+    const history = historyOf(branchOf(chat), hooks.system());
+    const message = addMessage(chat, { role: "assistant", content: "", open: true });
     const run = { chat, message, controller: new AbortController() };
-    const history = historyOf(chat.messages);
-    const element = h("article", { class: "message assistant", "aria-label": "Assistant" });
-    chat.messages.push(message);
-    list.append(element);
+    const view = messageView(message, actions);
+    list.append(view.element);
     follower.toEnd();
     running = run;
     hooks.busy(true);
     save(run.chat);
     const saver = setInterval(() => save(run.chat), SAVE_EVERY_MS);
     try {
-      await stream(message, element, history, run.controller.signal);
+      await stream(message, view, history, run.controller.signal);
     } catch (error) {
       if (error.name === "AbortError") message.stopped = true;
       else message.error = error instanceof ApiError ? error.message : String(error);
@@ -142,48 +147,61 @@ export function makeConversation(hooks) {
       running = null;
       hooks.busy(false);
     }
-    element.append(...footer(message));
+    view.update();
+    view.settle();
     follower.grown();
     await save(run.chat);
   }
 
-  /** Streams into `element`, one paint a frame at most; `element` may leave the page meanwhile. */
-  async function stream(message, element, history, signal) {
-    const body = h("div", { class: "body" });
+  /** Takes one part of the stream into the message. */
+  function take(message, part, times) {
+    const now = performance.now();
+    if (part.reasoning) {
+      times.thought ??= now;
+      message.reasoning = (message.reasoning || "") + part.reasoning;
+    } else if (part.text || part.calls) {
+      if (times.thought && !message.thought_ms) message.thought_ms = now - times.thought;
+      message.content += part.text || "";
+      for (const piece of part.calls || []) {
+        message.calls ??= [];
+        const call = (message.calls[piece.index ?? 0] ??= { name: "", arguments: "" });
+        call.name += piece.function?.name || "";
+        call.arguments += piece.function?.arguments || "";
+      }
+    } else {
+      if (times.thought && !message.thought_ms) message.thought_ms = now - times.thought;
+      message.cut = part.finish === "length";
+      if (part.model) message.model = part.model;
+      message.rate = rateOf(part, (now - times.first) / 1000);
+    }
+    times.first ??= now;
+  }
+
+  /** Streams into the view, one paint a frame at most; the view may leave the page meanwhile. */
+  async function stream(message, view, history, signal) {
     const wait = h("div", { class: "wait", role: "img", "aria-label": "Thinking" }, "●●●");
-    const view = markdownView(body);
     const say = speaker();
-    element.append(body, wait);
-    follower.grown();
+    const times = {};
     let frame = 0;
-    let firstAt = 0;
+    view.body.after(wait);
+    follower.grown();
     const paint = () => {
       frame = 0;
-      if (message.content) wait.remove();
-      view.update(message.content);
-      if (element.isConnected) say.push(message.content);
+      if (message.content || message.reasoning || message.calls) wait.remove();
+      view.update();
+      if (view.element.isConnected) say.push(message.content);
       follower.grown();
     };
     try {
       for await (const part of streamChat(history, hooks.sampling(), signal)) {
-        if (part.text) {
-          firstAt ||= performance.now();
-          message.content += part.text;
-          frame ||= requestAnimationFrame(paint);
-        } else {
-          const seconds = (performance.now() - firstAt) / 1000;
-          const tokens = part.usage?.completion_tokens || 0;
-          message.cut = part.finish === "length";
-          if (tokens > 1 && seconds > 0) {
-            message.rate = `${((tokens - 1) / seconds).toFixed(0)} tokens/s`;
-          }
-        }
+        take(message, part, times);
+        frame ||= requestAnimationFrame(paint);
       }
     } finally {
       cancelAnimationFrame(frame);
       paint();
       wait.remove();
-      if (element.isConnected) say.end(message.content);
+      if (view.element.isConnected) say.end(message.content);
     }
   }
 
@@ -195,6 +213,13 @@ export function makeConversation(hooks) {
   }
 
   return { start, show, send, stop, id: () => chat?.id, busy: () => Boolean(running) };
+}
+
+/** "35 tokens/s": what the server measured, else what arrived here; "" when neither says anything. */
+function rateOf({ timings, usage }, seconds) {
+  const tokens = timings?.predicted_n ?? usage?.completion_tokens ?? 0;
+  const rate = timings?.predicted_per_second || (seconds > 0 ? (tokens - 1) / seconds : 0);
+  return tokens > 1 && rate > 0 ? `${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s` : "";
 }
 
 /** Feeds the live region sentence by sentence, so that a screen reader is not interrupted. */

@@ -3,8 +3,10 @@ import { $ } from "./dom.js";
 import { fetchHealth, fetchModel, setApiKey } from "./api.js";
 import { makeConversation } from "./conversation.js";
 import { closeDrawer, drawChats, startSidebar, toggleSidebar } from "./sidebar.js";
+import { settings, startSettings } from "./settings.js";
 import { loadChat } from "./store.js";
 import { startTheme } from "./theme.js";
+import { exportChats, importChats } from "./transfer.js";
 
 const DRAFT = "wicara.draft";
 const ADDRESS = "#chat="; // the address names the open chat, so that a reload comes back to it
@@ -32,7 +34,8 @@ const conversation = makeConversation({
     if (hadFocus) focusPrompt();
   },
   needKey: askForKey,
-  sampling: () => sampling,
+  sampling: () => ({ ...sampling, ...settings().params }),
+  system: () => settings().system,
 });
 
 const actions = {
@@ -102,7 +105,7 @@ function startKeys() {
   addEventListener("keydown", (event) => {
     const key = event.key.toLowerCase();
     const control = event.ctrlKey || event.metaKey;
-    if ($("key-dialog").open || event.isComposing) return;
+    if (document.querySelector("dialog[open]") || event.isComposing) return;
     if (key === "escape") {
       if (!closeDrawer()) conversation.stop();
     } else if (control && event.shiftKey && key === "o") actions.start();
@@ -138,6 +141,25 @@ function notice(text) {
   $("notice").hidden = !text;
 }
 
+/** Export and import below the list of chats. */
+function startTransfer() {
+  const failed = (what) => (error) => notice(`The ${what} failed: ${error.message}.`);
+  const count = (n) => (n === 1 ? "1 chat" : `${n} chats`);
+  $("export").addEventListener("click", () => {
+    exportChats().then((n) => notice(`Exported ${count(n)}.`), failed("export"));
+  });
+  $("import").addEventListener("click", () => $("import-file").click());
+  $("import-file").addEventListener("change", () => {
+    const file = $("import-file").files[0];
+    $("import-file").value = "";
+    if (!file) return;
+    importChats(file).then((n) => {
+      notice(n ? `Imported ${count(n)}.` : "All chats of this file are here already.");
+      drawChats(actions);
+    }, failed("import"));
+  });
+}
+
 /** Shows the model's name, and says so when it is a small one. */
 async function describeModel() {
   try {
@@ -150,7 +172,7 @@ async function describeModel() {
     $("model").title = `The loaded model: ${model.id}`;
     sampling = small ? SMALL_MODEL_SAMPLING : {};
     notice(!small ? "" : `A ${kind} (${Math.round(parameters / 1e6)} million parameters): quick, ` +
-      "but often wrong. Start the server with --model FILE for a larger one.");
+      "but often wrong. Start the server with -hf ORG/REPO or --model FILE for a larger one.");
   } catch (error) {
     if (error.status === 401) askForKey();
     else notice(error.message);
@@ -173,6 +195,8 @@ startTheme();
 startSidebar(actions);
 startComposer();
 startKeyDialog();
+startSettings();
+startTransfer();
 startKeys();
 actions.start();
 if (wanted) actions.open(wanted);

@@ -4,6 +4,7 @@
 import { Marked } from "marked";
 import DOMPurify from "dompurify";
 import { copyButton, h } from "./dom.js";
+import { blockMath, hasMath, inlineMath, loadMath, mathIsLoaded } from "./math.js";
 
 let highlighter = null; // highlight.js once it is loaded
 let loading = null;
@@ -21,6 +22,7 @@ const escapeHtml = (text) => text.replace(/[&<>"']/g, (c) => escapes[c]);
 
 const marked = new Marked({
   gfm: true,
+  extensions: [blockMath, inlineMath],
   renderer: {
     html: ({ text }) => escapeHtml(text),
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
@@ -80,7 +82,7 @@ export function markdownView(container) {
     tokens.links ??= {};
     tokens.forEach((token, i) => {
       const old = blocks[i];
-      const redo = again && hasCode(token);
+      const redo = again && (hasCode(token) || hasMath(token.raw));
       if (old && old.raw === token.raw && !redo) return;
       const element = old?.element || container.appendChild(document.createElement("div"));
       const part = [token];
@@ -91,6 +93,9 @@ export function markdownView(container) {
     for (const { element } of blocks.splice(tokens.length)) element.remove();
     if (!highlighter && tokens.some(hasCode)) {
       loadHighlighter(() => update(shown, true));
+    }
+    if (!mathIsLoaded() && tokens.some((token) => hasMath(token.raw))) {
+      loadMath(() => update(shown, true));
     }
   }
   return { update };

@@ -286,6 +286,43 @@ static void info_says_what_the_file_says(void **state)
     runner_close(&r);
 }
 
+/* What is said before loading is what loading takes, for every part and size of step. */
+static void measured_is_what_opening_takes(void **state)
+{
+    (void)state;
+    static const struct tiny_model tiny = {BASE};
+    static const struct {
+        size_t rows_max, ctx_size, n_threads;
+    } cases[] = {{8, 0, 1}, {70, 64, 2}, {300, 32, 3}};
+    char path[64];
+    struct model_file *file = NULL;
+    const struct kernels *kernels;
+    assert_int_equal(kernels_get(kernels_best_level(), &kernels, NULL), OK);
+    assert_true(tiny_model_write(&tiny, path));
+    assert_int_equal(model_file_open(&file, path, NULL), OK);
+    unlink(path);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pool *pool = NULL;
+        struct model *model = NULL;
+        struct model_needs needs;
+        struct model_options options = {.kernels = kernels,
+                                        .rows_max = cases[i].rows_max,
+                                        .outputs_max = 4,
+                                        .ctx_size = cases[i].ctx_size};
+        assert_int_equal(pool_create(&pool, cases[i].n_threads, NULL), OK);
+        assert_int_equal(model_open(&model, file, &options, pool, NULL), OK);
+        assert_int_equal(model_measure(&needs, file, &options, cases[i].n_threads, NULL), OK);
+        const struct model_info *info = model_info(model);
+        assert_int_equal(needs.ctx_size, info->ctx_size);
+        assert_int_equal(needs.weight_bytes, info->weight_bytes);
+        assert_int_equal(needs.scratch_bytes, info->scratch_bytes);
+        assert_memory_equal(&needs.kv_layout, model_kv_layout(model), sizeof needs.kv_layout);
+        model_close(model);
+        pool_free(pool);
+    }
+    model_file_close(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_file_that_shrinks_is_an_error),
         cmocka_unit_test(digest_tells_models_apart),
         cmocka_unit_test(info_says_what_the_file_says),
+        cmocka_unit_test(measured_is_what_opening_takes),
     };
     return cmocka_run_group_tests_name("model/model", tests, NULL, NULL);
 }

@@ -1,0 +1,46 @@
+/* The engine's defaults; see engine_defaults.h.
+ *
+ * In a file of its own because it is needed without an engine, and because a server that is linked
+ * with a scripted engine has its own engine.c. */
+#include "engine/engine_defaults.h"
+
+#include "engine/base/pool.h"
+
+enum {
+    PARALLEL_DEFAULT = 32,
+    PREFILL_CHUNK_DEFAULT = 512,
+    QUEUE_JOBS_DEFAULT = 256,
+    DRAFT_ROWS_MAX = 32,  // more do not pay: the step is bound by arithmetic by then
+};
+
+static size_t or_default(size_t value, size_t otherwise)
+{
+    return value != 0 ? value : otherwise;
+}
+
+void engine_fill_defaults(struct engine_options *options)
+{
+    options->parallel = or_default(options->parallel, PARALLEL_DEFAULT);
+    options->prefill_chunk = or_default(options->prefill_chunk, PREFILL_CHUNK_DEFAULT);
+    options->queue_jobs_max = or_default(options->queue_jobs_max, QUEUE_JOBS_DEFAULT);
+    options->threads = or_default(options->threads, pool_cores_available());
+    if (options->threads > POOL_THREADS_MAX)
+        options->threads = POOL_THREADS_MAX;
+}
+
+size_t engine_draft_rows(const struct engine_options *options)
+{
+    return options->no_speculation ? 0 : DRAFT_ROWS_MAX;
+}
+
+struct model_options engine_model_options(const struct engine_options *options,
+                                          const struct kernels *kernels)
+{
+    size_t n_drafts = engine_draft_rows(options);
+    return (struct model_options){
+        .kernels = kernels,
+        .rows_max = options->parallel + options->prefill_chunk + n_drafts,
+        .outputs_max = options->parallel + n_drafts,
+        .ctx_size = options->ctx_size,
+    };
+}

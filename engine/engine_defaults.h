@@ -1,0 +1,19 @@
+/* What the engine makes of its options: shared by opening a model and by saying what opening one
+ * would take, so that the two cannot differ. */
+#ifndef WICARA_ENGINE_ENGINE_DEFAULTS_H
+#define WICARA_ENGINE_ENGINE_DEFAULTS_H
+
+#include <stddef.h>
+
+#include "engine/engine.h"
+#include "engine/model/model.h"
+
+/* Puts the defaults where the numbers are 0; ctx_size and kv_bytes wait for the model. */
+void engine_fill_defaults(struct engine_options *options);
+/* Rows of guessed tokens in one step. */
+size_t engine_draft_rows(const struct engine_options *options);
+/* How the model is opened under filled options; without an account. */
+struct model_options engine_model_options(const struct engine_options *options,
+                                          const struct kernels *kernels);
+
+#endif
