@@ -30,8 +30,8 @@ const char *status_text(enum status status)
 }
 
 /* Makes printable UTF-8 of it, never longer: a control character and each run of bytes that are no
- * UTF-8 (a quoted value that a format's precision cut, say) become a question mark, a character that
- * is cut off by the end is dropped. */
+ * UTF-8 (a quoted value that a format's precision cut, say) become a question mark; a character
+ * that the end cuts off is dropped. */
 static void text_clean(char *text)
 {
     size_t n = strlen(text), n_kept = 0;
