@@ -32,13 +32,14 @@ enum {
 };
 
 struct engine_options {
-    const char *model_path;   // .gguf file
+    const char *model_path;   // .gguf file, or directory of a Hugging Face checkpoint
     const char *model_alias;  // id in the API; NULL = the file's base name without ".gguf"
     size_t ctx_size;          // tokens of one sequence; 0 = the model's training context
     size_t parallel;          // sequences in one step; 0 = 32
     size_t kv_bytes;          // of the KV pool; 0 = sized from free memory and ctx_size
     size_t threads;           // 0 = the cores that the cgroup grants
     const char *cpu_level;    // "scalar" "avx2" "avx512"; NULL = the best there is
+    const char *quantize;     // "q8_0" "q4_k": matrices of floats are quantised; NULL = not
     size_t queue_jobs_max;    // jobs waiting for admission; 0 = 256
     size_t prefill_chunk;     // prompt tokens in one step; 0 = 512
     bool no_prefix_cache;

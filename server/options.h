@@ -23,6 +23,7 @@ struct options {
     bool no_prefix_cache;
     const char *speculation;
     const char *cpu;
+    const char *quantize;
     uint64_t key_jobs;
     bool strict_params;
     uint64_t drain_s, ping_s, head_timeout_s, body_timeout_s, slow_reader_s;

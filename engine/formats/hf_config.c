@@ -37,6 +37,7 @@ static const struct family {
     {"qwen2", "qwen2", false},
     {"qwen3", "qwen3", false},
     {"qwen3_moe", "qwen3moe", false},
+    {"qwen2_moe", "qwen2moe", false},
     {"gpt_oss", "gpt-oss", false},
     {"deepseek_v2", "deepseek2", false},
     {"deepseek_v3", "deepseek2", false},
@@ -153,6 +154,7 @@ static const struct rule {
     {"experts_per_token", "expert_used_count", WHOLE},
     {"moe_intermediate_size", "expert_feed_forward_length", WHOLE},
     {"n_shared_experts", "expert_shared_count", WHOLE},
+    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", WHOLE},
     {"routed_scaling_factor", "expert_weights_scale", REAL},
     {"norm_topk_prob", "expert_weights_norm", TRUTH},
     {"n_group", "expert_group_count", WHOLE},
@@ -424,9 +426,27 @@ static enum status check_layer_types(const struct config *config)
     return OK;
 }
 
+/* Qwen's mixtures may leave experts out of some layers, which no key says. */
+static enum status check_dense_layers(const struct config *config)
+{
+    const struct json_node *dense = get(config, config->root, "mlp_only_layers");
+    uint64_t step = 1;
+    enum status status = accept_u64(config, config->root, "decoder_sparse_step", &step);
+    if (!status)
+        status = accept_u64(config, config->root, "moe_layer_freq", &step);
+    if (!status && (step != 1 || (json_is(dense, JSON_ARRAY) && json_first(dense))))
+        status = error_set(config->err, ERR_UNSUPPORTED,
+                           "decoder_sparse_step, moe_layer_freq or mlp_only_layers leave experts "
+                           "out of some layers, which is not supported");
+    return status;
+}
+
 static enum status read_experts(const struct config *config, uint64_t n_ff)
 {
     const struct json_node *scoring = get(config, config->root, "scoring_func");
+    enum status status = check_dense_layers(config);
+    if (status)
+        return status;
     if (!strcmp(config->facts->arch, "gpt-oss"))
         put_u64(config, "expert_feed_forward_length", n_ff);
     if (strcmp(config->facts->arch, "deepseek2"))

@@ -59,6 +59,10 @@ static const struct name_rule {
     {"mlp.shared_experts.gate_proj", "ffn_gate_shexp", NULL},
     {"mlp.shared_experts.up_proj", "ffn_up_shexp", NULL},
     {"mlp.shared_experts.down_proj", "ffn_down_shexp", NULL},
+    {"mlp.shared_expert.gate_proj", "ffn_gate_shexp", NULL},
+    {"mlp.shared_expert.up_proj", "ffn_up_shexp", NULL},
+    {"mlp.shared_expert.down_proj", "ffn_down_shexp", NULL},
+    {"mlp.shared_expert_gate", "ffn_gate_inp_shexp", NULL},
     {"mlp.experts.%.gate_proj", "ffn_gate_exps", NULL},
     {"mlp.experts.%.up_proj", "ffn_up_exps", NULL},
     {"mlp.experts.%.down_proj", "ffn_down_exps", NULL},
@@ -369,6 +373,11 @@ static enum status read_layout(struct mapping *mapping, const struct piece *piec
         dims[2] *= 16;
     }
     bool experts = n_dims == 3 || (n_dims == 2 && is_bias);
+    if (n_dims == 3 && !blocks && !strcmp(mapping->facts->arch, "gpt-oss"))
+        return error_set(mapping->err, ERR_UNSUPPORTED,
+                         "tensor %s holds transposed experts of type %s (supported for gpt-oss: "
+                         "MXFP4 blocks, as published)",
+                         quote(mapping, entry->name), safetensors_type_name(entry->type));
     *layout = (struct layout){.n_parts = experts ? dims[0] : 1,
                               .n_dims = n_dims,
                               .is_vector = is_bias || n_dims == 1,

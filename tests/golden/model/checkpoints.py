@@ -21,6 +21,7 @@ import tempfile
 
 import gguf
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 
@@ -53,13 +54,47 @@ VARIANTS = {
     "qwen3": ("Qwen3Config", dict(SHAPE, head_dim=32), "float32", None),
     "qwen3-bf16": ("Qwen3Config", dict(SHAPE, head_dim=32), "bfloat16", None),
 }
+MOE = dict(SHAPE, moe_intermediate_size=32, num_experts=8, num_experts_per_tok=2)
+LATENT = dict(vocab_size=160, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
+              num_attention_heads=4, num_key_value_heads=4, rms_norm_eps=1e-5,
+              max_position_embeddings=512, kv_lora_rank=32, q_lora_rank=48, qk_nope_head_dim=32,
+              qk_rope_head_dim=16, v_head_dim=32, moe_intermediate_size=32, n_routed_experts=8,
+              num_experts_per_tok=3, n_shared_experts=2, first_k_dense_replace=1)
+# Families whose GGUF form tests/golden/model/tiny_*.py compares: here the directory alone.
+DIRECTORIES = {
+    "mixtral": ("MixtralConfig", dict(SHAPE, num_local_experts=4, num_experts_per_tok=2,
+                                      sliding_window=None), "float32", None),
+    "qwen3-moe": ("Qwen3MoeConfig", dict(MOE, head_dim=32, norm_topk_prob=True), "float32", None),
+    "qwen3-moe-raw": ("Qwen3MoeConfig", dict(MOE, head_dim=32, norm_topk_prob=False), "bfloat16",
+                      "60KB"),
+    "qwen2-moe": ("Qwen2MoeConfig", dict(MOE, head_dim=None, shared_expert_intermediate_size=48,
+                                         norm_topk_prob=False), "float32", None),
+    "mistral-window": ("MistralConfig", dict(SHAPE, sliding_window=8), "float32", None),
+    "deepseek-v3": ("DeepseekV3Config", dict(LATENT, n_group=4, topk_group=2, norm_topk_prob=True,
+                                             routed_scaling_factor=2.5), "float32", None),
+    "deepseek-v3-yarn": ("DeepseekV3Config", dict(
+        LATENT, n_group=1, topk_group=1, routed_scaling_factor=1.5,
+        rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=1.0)), "float32", None),
+    "deepseek-v2-lite": ("DeepseekV2Config", dict(
+        LATENT, q_lora_rank=None, n_group=1, topk_group=1, topk_method="greedy",
+        routed_scaling_factor=1.0, rope_parameters=dict(YARN, mscale=0.7, mscale_all_dim=0.7)),
+                         "float32", None),
+    "deepseek-v2": ("DeepseekV2Config", dict(LATENT, n_group=4, topk_group=2,
+                                             topk_method="group_limited_greedy",
+                                             routed_scaling_factor=16.0), "float32", None),
+    "gpt-oss-mxfp4": ("GptOssConfig", dict(
+        SHAPE, intermediate_size=64, num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters=dict(YARN, beta_fast=32.0, beta_slow=1.0, truncate=False)), "float32", None),
+}
+VARIANTS.update(DIRECTORIES)
 ARCHS = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 N_TOKENS = 48
 
 
 def make_model(name):
     class_name, values, dtype, _ = VARIANTS[name]
-    values = {k: v for k, v in values.items() if v is not None or k == "sliding_window"}
+    values = {k: v for k, v in values.items() if v is not None or k != "head_dim"}
     values.setdefault("rope_parameters", dict(ROPE))
     config = getattr(transformers, class_name)(**values)
     torch.manual_seed(sum(name.encode()))
@@ -71,9 +106,8 @@ def make_model(name):
     return model.to(getattr(torch, dtype)).eval()
 
 
-def reference(directory, tokens):
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager").eval()
+def reference(model, tokens):
+    model = model.float()
     module = sys.modules[type(model).__module__]
     original = module.eager_attention_forward
 
@@ -177,6 +211,36 @@ def ours(cli, path, tokens, work):
     return np.fromfile(out, "<f4").reshape(len(tokens), -1)
 
 
+def pack_mxfp4(weight):
+    """[experts, rows, columns] -> blocks, scales and what they stand for: gpt-oss's published form."""
+    values = np.array([0, .5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    values = np.concatenate([values, -values])
+    groups = weight.reshape(*weight.shape[:-1], -1, 32)
+    exponent = np.floor(np.log2(np.abs(groups).max(-1) + 1e-30)) - 2
+    codes = np.abs(groups[..., None] / 2.0 ** exponent[..., None, None] - values).argmin(-1)
+    blocks = (codes[..., 0::2] | codes[..., 1::2] << 4).astype(np.uint8)
+    back = values[codes] * 2.0 ** exponent[..., None]
+    return blocks, (exponent + 127).astype(np.uint8), back.reshape(weight.shape).astype(np.float32)
+
+
+def save_gpt_oss(model, directory):
+    """Packs the experts; the model keeps what the packed ones stand for."""
+    state = {}
+    for name, tensor in model.state_dict().items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            state[name] = tensor.contiguous()
+            continue
+        blocks, scales, back = pack_mxfp4(tensor.transpose(1, 2).numpy())
+        state[name + "_blocks"] = torch.from_numpy(blocks).contiguous()
+        state[name + "_scales"] = torch.from_numpy(scales).contiguous()
+        tensor.copy_(torch.from_numpy(back).transpose(1, 2))
+    safetensors.torch.save_file(state, directory / "model.safetensors")
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4"}
+    path.write_text(json.dumps(config))
+
+
 def old_spelling(directory):
     """config.json as transformers 4 wrote it."""
     path = directory / "config.json"
@@ -195,18 +259,23 @@ def check(name, cli, work):
     directory = work / name
     model = make_model(name)
     model.save_pretrained(directory, **({"max_shard_size": shard} if shard else {}))
-    write_gguf(work / "model.gguf", model, dtype)
+    if name.startswith("gpt-oss"):
+        with torch.no_grad():
+            save_gpt_oss(model, directory)
+    has_gguf = name not in DIRECTORIES
+    if has_gguf:
+        write_gguf(work / "model.gguf", model, dtype)
     tokens = [int(t) for t in np.random.default_rng(1).integers(0, 160, N_TOKENS)]
-    wanted = reference(directory, tokens)
+    wanted = reference(model, tokens)
     logits = ours(cli, directory, tokens, work)
-    same = [np.array_equal(logits, ours(cli, work / "model.gguf", tokens, work))]
+    same = [not has_gguf or np.array_equal(logits, ours(cli, work / "model.gguf", tokens, work))]
     old_spelling(directory)
     same.append(np.array_equal(logits, ours(cli, directory, tokens, work)))
     error = np.abs(logits - wanted).max() / np.abs(wanted).max()
     best = bool((logits.argmax(-1) == wanted.argmax(-1)).all())
     good = all(same) and error < 1e-3 and best
     print(f"{name:30} {len(list(directory.glob('*.safetensors')))} file(s)  error {error:.1e}  "
-          f"arg-max {'equal' if best else 'DIFFERS'}  GGUF {'same bits' if same[0] else 'DIFFERS'}  "
+          f"arg-max {'equal' if best else 'DIFFERS'}  GGUF {'-' if not has_gguf else 'same bits' if same[0] else 'DIFFERS'}  "
           f"old spelling {'same bits' if same[1] else 'DIFFERS'}")
     return good
 
