@@ -12,11 +12,13 @@
 #include "engine/base/dtype.h"
 #include "engine/base/mem.h"
 #include "engine/formats/model_file.h"
+#include "engine/kernels/pack.h"
 #include "tests/engine/formats/hf_build.h"
 
 /* A llama of one layer: 4 heads of 4, 2 of keys and values, 16 wide, 24 in between, 10 tokens. */
-#define CONFIG                                                                                     \
-    "\"model_type\":\"llama\",\"num_hidden_layers\":1,\"max_position_embeddings\":128,"            \
+#define CONFIG CONFIG_OF("llama")
+#define CONFIG_OF(type)                                                                            \
+    "\"model_type\":\"" type "\",\"num_hidden_layers\":1,\"max_position_embeddings\":128,"         \
     "\"hidden_size\":16,\"intermediate_size\":24,\"num_attention_heads\":4,"                       \
     "\"num_key_value_heads\":2,\"rms_norm_eps\":1e-5,\"vocab_size\":10"
 
@@ -368,6 +370,109 @@ static void experts_become_one_tensor(void **state)
     }
 }
 
+/* gpt-oss: gate and up rows take turns, each block of 32 has a scale elsewhere. */
+static void mxfp4_becomes_gguf_blocks(void **state)
+{
+    (void)state;
+    enum { EXPERTS = 2, ROWS = 6, BLOCKS = 2, COLUMNS = 32 * BLOCKS };
+    static const float levels[16] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                     -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    struct hf_dir dir;
+    struct model_file *file;
+    struct st_build build;
+    struct error err = {0};
+    uint8_t blocks[EXPERTS][ROWS][BLOCKS][16], scales[EXPERTS][ROWS][BLOCKS];
+    float bias[EXPERTS][ROWS];
+    for (size_t i = 0; i < sizeof blocks; i++)
+        (&blocks[0][0][0][0])[i] = (uint8_t)(i * 37 + i / 16);
+    for (size_t i = 0; i < sizeof scales; i++)
+        (&scales[0][0][0])[i] = (uint8_t)(120 + i % 13);
+    for (size_t i = 0; i < EXPERTS * ROWS; i++)
+        (&bias[0][0])[i] = (float)i;
+    hf_dir_make(&dir);
+    hf_dir_text(&dir, "config.json",
+                "{" CONFIG_OF("gpt_oss") ",\"quantization_config\":{\"quant_method\":\"mxfp4\"}}");
+    st_init(&build);
+    st_tensor(&build, "model.layers.0.mlp.experts.gate_up_proj_blocks", "U8", "[2,6,2,16]", blocks,
+              sizeof blocks);
+    st_tensor(&build, "model.layers.0.mlp.experts.gate_up_proj_scales", "U8", "[2,6,2]", scales,
+              sizeof scales);
+    st_tensor(&build, "model.layers.0.mlp.experts.gate_up_proj_bias", "F32", "[2,6]", bias,
+              sizeof bias);
+    st_write(&build, &dir, "model.safetensors");
+    assert_int_equal(model_file_open(&file, dir.path, &err), OK);
+    for (size_t up = 0; up < 2; up++) {
+        uint8_t stored[EXPERTS * ROWS / 2 * BLOCKS * 17];
+        float values[EXPERTS * ROWS / 2 * COLUMNS], read[EXPERTS * ROWS / 2];
+        const struct tensor_info *tensor =
+            model_file_tensor(file, up ? "blk.0.ffn_up_exps.weight" : "blk.0.ffn_gate_exps.weight");
+        assert_int_equal(tensor->dtype, DTYPE_MXFP4);
+        assert_int_equal(tensor->dims[0], COLUMNS);
+        assert_int_equal(tensor->dims[1], ROWS / 2);
+        assert_int_equal(tensor->dims[2], EXPERTS);
+        assert_int_equal(tensor->bytes, sizeof stored);
+        assert_int_equal(model_file_read(file, tensor, 0, sizeof stored, stored, NULL), OK);
+        dequantize_row(DTYPE_MXFP4, stored, sizeof values / sizeof *values, values);
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            size_t column = i % COLUMNS, row = i / COLUMNS % (ROWS / 2),
+                   e = i / COLUMNS / (ROWS / 2);
+            uint8_t byte = blocks[e][2 * row + up][column / 32][column % 32 / 2];
+            int scale = scales[e][2 * row + up][column / 32];
+            float wanted = ldexpf(levels[column % 2 ? byte >> 4 : byte & 15], scale - 127);
+            assert_true(values[i] == wanted);
+        }
+        read_floats(file, up ? "blk.0.ffn_up_exps.bias" : "blk.0.ffn_gate_exps.bias", read,
+                    EXPERTS * ROWS / 2);
+        for (size_t i = 0; i < EXPERTS * ROWS / 2; i++)
+            assert_true(read[i] == bias[i / (ROWS / 2)][2 * (i % (ROWS / 2)) + up]);
+    }
+    model_file_close(file);
+    hf_dir_remove(&dir);
+}
+
+/* FP8: 200 x 150 elements under 2 x 2 scales, shown as BF16, and quantised from the exact value. */
+static void fp8_tiles_are_widened(void **state)
+{
+    (void)state;
+    enum { ROWS = 200, COLUMNS = 160 };
+    static uint8_t stored[ROWS * COLUMNS];
+    static uint16_t read[ROWS * COLUMNS];
+    static const float scales[4] = {0.5f, 0.0123f, 3, 1e-4f};
+    struct hf_dir dir;
+    struct model_file *file;
+    struct st_build build;
+    struct error err = {0};
+    for (size_t i = 0; i < sizeof stored; i++)
+        stored[i] = (uint8_t)(i * 31 % 255 == 0x7f ? 0 : i * 31 % 255);
+    hf_dir_make(&dir);
+    hf_dir_text(&dir, "config.json",
+                "{" CONFIG ",\"quantization_config\":{\"quant_method\":\"fp8\","
+                "\"weight_block_size\":[128,128]}}");
+    st_init(&build);
+    st_tensor(&build, "model.layers.0.mlp.up_proj.weight", "F8_E4M3", "[200,160]", stored,
+              sizeof stored);
+    st_tensor(&build, "model.layers.0.mlp.up_proj.weight_scale_inv", "F32", "[2,2]", scales,
+              sizeof scales);
+    st_write(&build, &dir, "model.safetensors");
+    assert_int_equal(model_file_open(&file, dir.path, &err), OK);
+    const struct tensor_info *tensor = model_file_tensor(file, "blk.0.ffn_up.weight");
+    assert_int_equal(tensor->dtype, DTYPE_BF16);
+    assert_int_equal(model_file_read(file, tensor, 0, sizeof read, read, NULL), OK);
+    for (size_t i = 0; i < ROWS * COLUMNS; i++) {
+        size_t row = i / COLUMNS, column = i % COLUMNS;
+        int exponent = stored[i] >> 3 & 15, mantissa = stored[i] & 7;
+        float value = exponent ? ldexpf(1 + (float)mantissa / 8, exponent - 7)
+                               : ldexpf((float)mantissa / 8, -6);
+        value = (stored[i] & 0x80 ? -value : value) * scales[row / 128 * 2 + column / 128];
+        assert_int_equal(read[i], bf16_from_f32(value));
+    }
+    model_file_close(file);
+    hf_dir_text(&dir, "config.json", "{" CONFIG "}");  // nothing says that it is FP8
+    assert_int_equal(model_file_open(&file, dir.path, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "up_proj.weight is of type F8_E4M3 with scales"));
+    hf_dir_remove(&dir);
+}
+
 static void a_missing_expert_is_named(void **state)
 {
     (void)state;
@@ -416,6 +521,8 @@ int main(void)
         cmocka_unit_test(ties_follow_the_configuration),
         cmocka_unit_test(wrong_paths_get_good_sentences),
         cmocka_unit_test(experts_become_one_tensor),
+        cmocka_unit_test(mxfp4_becomes_gguf_blocks),
+        cmocka_unit_test(fp8_tiles_are_widened),
         cmocka_unit_test(a_missing_expert_is_named),
         cmocka_unit_test(failing_memory_is_an_error),
     };
