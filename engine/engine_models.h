@@ -3,10 +3,11 @@
  *
  * hub_pull() makes "org/repo[:quant]" complete in the cache shared with huggingface_hub;
  * local_models_read() lists what is on this machine, whoever downloaded it; engine_inspect() looks
- * into one. */
+ * into one; engine_doctor() looks at the machine. */
 #ifndef WICARA_ENGINE_ENGINE_MODELS_H
 #define WICARA_ENGINE_ENGINE_MODELS_H
 
+#include "engine/engine_doctor.h"
 #include "engine/engine_inspect.h"
 #include "engine/formats/hub_pull.h"
 #include "engine/formats/local_models.h"

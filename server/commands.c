@@ -155,6 +155,32 @@ static enum status run_inspect(struct call *call, struct error *err)
     return OK;
 }
 
+/* ---- doctor ---- */
+
+static enum status run_doctor(struct call *call, struct error *err)
+{
+    static const char *const words[] = {"ok  ", "note", "bad "};
+    struct model_choice choice = {.path = ""};
+    struct doctor_report report;
+    size_t n_bad = 0;
+    enum status status = OK;
+    if (call->n_words > 0)
+        status = model_find(&choice, call->words[0], err);
+    if (status != OK)
+        return status;
+    struct engine_options options = model_engine_options(&choice, call->options);
+    if (call->n_words == 0)
+        options.model_path = NULL;
+    engine_doctor(&report, &options);
+    for (size_t i = 0; i < report.n_findings; i++) {
+        buf_printf(call->out, "%s  %s\n", words[report.findings[i].grade], report.findings[i].text);
+        n_bad += report.findings[i].grade == DOCTOR_BAD;
+    }
+    if (n_bad == 0)
+        return OK;
+    return error_set(err, ERR_UNSUPPORTED, "%zu thing%s to mend", n_bad, n_bad == 1 ? "" : "s");
+}
+
 /* ---- healthcheck ---- */
 
 static enum status run_healthcheck(struct call *call, struct error *err)
@@ -168,6 +194,7 @@ static const struct command commands[] = {
     {"pull", 1, 1, run_pull, false},
     {"models", 0, 2, run_models, true},
     {"inspect", 1, 1, run_inspect, true},
+    {"doctor", 0, 1, run_doctor, false},
     {"healthcheck", 0, 0, run_healthcheck, false},
 };
 
@@ -179,6 +206,7 @@ const char *commands_help(void)
            "       wicara inspect MODEL [--json]     what it is and the memory it takes "
            "(--ctx-size, "
            "--parallel)\n"
+           "       wicara doctor [MODEL]             what this machine is for the engine\n"
            "       wicara healthcheck [OPTION...]    exit 0 when a server is ready\n";
 }
 

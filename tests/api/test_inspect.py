@@ -1,6 +1,7 @@
 """`wicara inspect`: what it says is what the server then takes; foreign files are described too."""
 
 import json
+import os
 import re
 import struct
 import subprocess
@@ -74,3 +75,24 @@ def test_what_is_no_model(tmp_path):
         done = inspect(str(path))
         assert done.returncode == status and len(done.stderr.strip().split("\n")) == 1, done
     assert inspect().returncode == 2
+
+
+def doctor(*args, env=None):
+    return subprocess.run([servers.REAL_BIN, "doctor", *args], capture_output=True, text=True,
+                          timeout=30, check=False, env={**os.environ, **(env or {})})
+
+
+def test_doctor(tmp_path):
+    done = doctor(env={"HF_HOME": str(tmp_path / "not" / "there")})
+    assert done.returncode in (0, 1)
+    for word in ("CPU", "core", "memory", "huge pages", f"downloads go to {tmp_path}"):
+        assert word in done.stdout, done.stdout
+    assert all(line[:6] in ("ok    ", "note  ", "bad   ") for line in done.stdout.splitlines())
+    done = doctor(gguf(tmp_path / "x.gguf"))
+    assert done.returncode == 1 and "architecture 'unheard-of'" in done.stdout
+    assert "to mend" in done.stderr
+    if servers.MODEL:
+        done = doctor(servers.MODEL, "--ctx-size", "512")
+        assert "ok    the model is served" in done.stdout and "512 tokens" in done.stdout
+        done = doctor(servers.MODEL, "--ctx-size", "16M", "--parallel", "1")
+        assert "note  one conversation of 16777216 tokens" in done.stdout, done.stdout
