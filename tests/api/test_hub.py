@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import resource
 import signal
@@ -153,6 +154,27 @@ def test_resume_by_the_next_run(hub, home):
 def test_server_without_ranges_starts_anew(hub, home):
     hub.faults[LARGE] = ["drop:1000", "norange"]
     assert good(hub, home).read_bytes() == hub.repos[REPO][LARGE]
+
+
+def test_bar_on_a_terminal_and_lines_elsewhere(hub, home):
+    assert "downloading " + LARGE in pull(hub, home, REPO, env={"HF_HOME": str(home / "b")}).stderr
+    hub.faults[LARGE] = ["slow:20000"]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": hub.url}
+    process = subprocess.Popen([servers.FAKE_BIN, "pull", REPO], env=environment, stderr=theirs,
+                               stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(10) == 0
+    bars = shown.decode().split("\r")[1:]
+    assert len(bars) >= 2 and all(len(bar) < 90 for bar in bars), shown
+    assert "[........" in bars[0] and f"[{'#' * 24}] 100 %  300.0 kB of 300.0 kB" in bars[-2] + bars[-1]
 
 
 def test_stop_by_signal_and_resume(hub, home):
