@@ -19,6 +19,7 @@
 enum {
     ROWS_MAX = 8,  // 8 int and 8 float sums leave room for weights and scales
     PREFETCH_BYTES = 1536,
+    FAR_BYTES = 5120,  // into L2, which waits for memory with more lines at once than L1
 };
 
 /* ---- Tiles. ---- */
@@ -47,8 +48,10 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
         const uint8_t *quants = panel + panel_quants(dtype, s->b_first + i);
         __m512i sum[ROWS_MAX], high_sum[ROWS_MAX];
 #pragma GCC unroll 8
-        for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES)
+        for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES) {
             _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)quants + FAR_BYTES + line, _MM_HINT_T1);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
             sum[r] = high_sum[r] = _mm512_setzero_si512();
