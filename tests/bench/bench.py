@@ -15,6 +15,7 @@ repeats itself, with speculation), traffic (Poisson arrivals: users served withi
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -180,12 +181,14 @@ def rows_of(group, args):
 # ---- running and printing ----
 
 def probe(args):
+    """What the machine can do now: {line of the probe's table: values with 1 and all threads}."""
     try:
-        text = subprocess.run([args.probe, str(args.threads), "json"], check=True,
-                              capture_output=True).stdout
-        return json.loads(text)
+        text = subprocess.run([args.probe, str(args.threads)], check=True, capture_output=True,
+                              text=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}
+    rows = re.findall(r"^(\S.*?)\s{2,}([\d.]+)\s+([\d.]+) (\S+)$", text, re.M)
+    return {f"{name} ({unit})": [float(one), float(every)] for name, one, every, unit in rows}
 
 
 def commands_of(group, args):
@@ -291,8 +294,8 @@ def main():
         everything.update(results)
     after = probe(args)
     for name, values in before.items():
-        print(f"probe {name}: 1 thread {values[0]:.0f}, {args.threads} threads {values[1]:.0f}, "
-              f"after {after.get(name, [0, 0])[1]:.0f}", "GB/s" if name == "read" else "G operations/s")
+        print(f"probe {name}: 1 thread {values[0]:g}, {args.threads} threads {values[1]:g}, "
+              f"after {after.get(name, [0, 0])[1]:g}")
     print("load at the end:", open("/proc/loadavg").read().split()[0])
     if args.json:
         with open(args.json, "w") as file:
