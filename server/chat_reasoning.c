@@ -3,13 +3,15 @@
  *
  *   OpenAI      reasoning_effort: none, minimal, low, medium, high, xhigh, max
  *   OpenRouter  reasoning: {effort, enabled, max_tokens}
- *   DeepSeek    thinking: {type: enabled | disabled}
- *   vLLM, Qwen  enable_thinking, chat_template_kwargs
+ *   DeepSeek    thinking: {type: enabled | disabled}, Anthropic's budget_tokens in it
+ *   vLLM, Qwen  enable_thinking, chat_template_kwargs, thinking_token_budget
+ *   llama.cpp   reasoning_budget
  *
  * The template sees enable_thinking and thinking (true or false) and reasoning_effort. The more
  * exact field wins: chat_template_kwargs, enable_thinking, thinking, reasoning, reasoning_effort.
  * What a model's template has no use for is listed as ignored once the model is known. */
 #include <cjson/cJSON.h>
+#include <math.h>
 
 #include "server/chat_request.h"
 #include "server/generation_request.h"
@@ -43,6 +45,17 @@ static enum status take_effort(struct reasoning_request *reasoning, const cJSON 
     return OK;
 }
 
+static enum status take_budget(struct reasoning_request *reasoning, const cJSON *node,
+                               const char *path, struct error *err)
+{
+    double value = cJSON_IsNumber(node) ? node->valuedouble : -1;
+    if (value < 0 || value > 2147483647.0 || value != floor(value))
+        return error_set_param(err, ERR_INVALID, path, "'%s' must be an integer of at least 0",
+                               path);
+    reasoning->budget = (int64_t)value;
+    return OK;
+}
+
 static enum status take_reasoning(struct generation_request *request, const cJSON *object,
                                   struct error *err)
 {
@@ -63,8 +76,11 @@ static enum status take_reasoning(struct generation_request *request, const cJSO
                 return error_set_param(err, ERR_INVALID, path, "'%s' must be a boolean", path);
             reasoning->has_switch = true;
             reasoning->is_on = cJSON_IsTrue(member);
-        } else if (strcmp(member->string, "max_tokens") == 0 ||
-                   (strcmp(member->string, "exclude") == 0 && !cJSON_IsFalse(member))) {
+        } else if (strcmp(member->string, "max_tokens") == 0) {
+            enum status status = take_budget(reasoning, member, path, err);
+            if (status != OK)
+                return status;
+        } else if (strcmp(member->string, "exclude") == 0 && !cJSON_IsFalse(member)) {
             return error_set_param(err, ERR_UNSUPPORTED, path, "'%s' is not supported", path);
         } else if (strcmp(member->string, "exclude") != 0) {
             params_ignored_add(&request->ignored, path);
@@ -81,12 +97,10 @@ static enum status take_thinking(struct reasoning_request *reasoning, const cJSO
     if (!on && !(cJSON_IsString(type) && strcmp(type->valuestring, "disabled") == 0))
         return error_set_param(err, ERR_INVALID, "thinking.type",
                                "'thinking.type' must be enabled or disabled");
-    if (given_member(object, "budget_tokens"))
-        return error_set_param(err, ERR_UNSUPPORTED, "thinking.budget_tokens",
-                               "'thinking.budget_tokens' is not supported");
     reasoning->has_switch = true;
     reasoning->is_on = on;
-    return OK;
+    const cJSON *budget = given_member(object, "budget_tokens");
+    return budget ? take_budget(reasoning, budget, "thinking.budget_tokens", err) : OK;
 }
 
 /* Our members that chat_template_kwargs does not set itself, then its own. */
@@ -137,6 +151,7 @@ enum status chat_reasoning_read(struct generation_request *request, struct error
     const struct params *params = &request->params;
     struct reasoning_request *reasoning = &request->reasoning;
     enum status status = OK;
+    reasoning->budget = -1;
     if (params->reasoning_effort.node)
         status = take_effort(reasoning, params->reasoning_effort.node, "reasoning_effort", err);
     if (status == OK && params->reasoning.node)
@@ -147,9 +162,27 @@ enum status chat_reasoning_read(struct generation_request *request, struct error
         reasoning->has_switch = true;
         reasoning->is_on = cJSON_IsTrue(params->enable_thinking.node);
     }
+    if (params->reasoning_budget >= 0)
+        reasoning->budget = params->reasoning_budget;
+    if (params->thinking_token_budget >= 0)
+        reasoning->budget = params->thinking_token_budget;
+    request->job.has_thinking_budget = reasoning->budget >= 0;
+    request->job.thinking_budget = reasoning->budget >= 0 ? (size_t)reasoning->budget : 0;
     if (status == OK && (reasoning->has_switch || reasoning->effort))
         status = write_variables(request, err);
     return status;
+}
+
+static enum status ignore(struct generation_request *request, const char *name, bool strict,
+                          struct error *err)
+{
+    if (strict)
+        return error_set_param(err, ERR_UNSUPPORTED, name,
+                               "'%s' would be ignored (strict mode): this model's template has no "
+                               "use for it",
+                               name);
+    params_ignored_add(&request->ignored, name);
+    return OK;
 }
 
 enum status chat_reasoning_settle(struct generation_request *request,
@@ -167,16 +200,25 @@ enum status chat_reasoning_settle(struct generation_request *request,
         {&params->thinking, "thinking", info->thinking_switch},
         {&params->enable_thinking, "enable_thinking", info->thinking_switch},
     };
+    const struct {
+        bool is_given;
+        const char *name;
+    } budgets[] = {{params->thinking_token_budget >= 0, "thinking_token_budget"},
+                   {params->reasoning_budget >= 0, "reasoning_budget"}};
+    for (size_t i = 0; i < 2 && !info->thinks; i++) {
+        if (!budgets[i].is_given)
+            continue;
+        enum status status = ignore(request, budgets[i].name, strict, err);
+        if (status != OK)
+            return status;
+    }
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         bool is_off = request->reasoning.has_switch && !request->reasoning.is_on;
         if (!fields[i].value->node || fields[i].is_used || (is_off && !info->thinks))
             continue;
-        if (strict)
-            return error_set_param(err, ERR_UNSUPPORTED, fields[i].name,
-                                   "'%s' would be ignored (strict mode): this model's template has "
-                                   "no use for it",
-                                   fields[i].name);
-        params_ignored_add(&request->ignored, fields[i].name);
+        enum status status = ignore(request, fields[i].name, strict, err);
+        if (status != OK)
+            return status;
     }
     return OK;
 }

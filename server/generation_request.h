@@ -37,6 +37,7 @@ struct answer_shape {
 struct reasoning_request {
     bool has_switch, is_on;
     const char *effort;  // a level, NULL = not given
+    int64_t budget;      // tokens, -1 = not given
 };
 
 struct generation_request {

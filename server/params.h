@@ -53,7 +53,7 @@ struct params {
     bool parallel_tool_calls, stream, logprobs, ignore_eos, return_token_ids, parse_special,
         with_pieces, return_token_strs, include_stop;
     int64_t n, top_k, top_logprobs, legacy_logprobs, max_tokens, max_completion_tokens, min_tokens,
-        penalty_window, dry_allowed_length, dry_window;
+        thinking_token_budget, reasoning_budget, penalty_window, dry_allowed_length, dry_window;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty,
         repeat_penalty, typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier,
         dry_base;

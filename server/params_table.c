@@ -56,7 +56,6 @@ static const char no_tools[] = "use tools and tool_choice";
 static const char no_schema[] = "constrained output is not available in this version";
 static const char no_audio[] = "this model makes text only";
 static const char no_sampler[] = "this sampling method is not available";
-static const char no_budget[] = "a budget of thinking tokens is not available";
 
 static const struct param table[] = {
     VALUE("model", ALL, TYPE_STRING, model, NULL, "the served model's id, or \"default\""),
@@ -164,9 +163,15 @@ static const struct param table[] = {
           "{\"enum\":[\"none\",\"minimal\",\"low\",\"medium\",\"high\",\"xhigh\",\"max\"]}",
           "how much a reasoning model thinks; none switches thinking off where the model can"),
     VALUE("reasoning", CHAT, TYPE_OBJECT, reasoning, NULL,
-          "{effort, enabled}: reasoning_effort and enable_thinking by other names"),
+          "{effort, enabled, max_tokens}: reasoning_effort, enable_thinking and "
+          "thinking_token_budget by other names"),
     VALUE("thinking", CHAT, TYPE_OBJECT, thinking, NULL,
-          "{\"type\":\"enabled\"} or {\"type\":\"disabled\"}: enable_thinking by another name"),
+          "{\"type\":\"enabled\"} or {\"type\":\"disabled\"}: enable_thinking by another name; "
+          "budget_tokens: thinking_token_budget"),
+    HONOUR("thinking_token_budget", CHAT, TYPE_INT, RANGE(0, INT_MAX_RANGE), false, -1,
+           thinking_token_budget, "tokens of a thought after which it is brought to its end"),
+    HONOUR("reasoning_budget", CHAT, TYPE_INT, RANGE(-1, INT_MAX_RANGE), false, -1,
+           reasoning_budget, "llama.cpp's name of it; -1: none"),
     VALUE("enable_thinking", CHAT, TYPE_BOOL, enable_thinking, NULL,
           "whether a model that can think does"),
 
@@ -202,7 +207,6 @@ static const struct param table[] = {
     REFUSE("prediction", CHAT, TYPE_OBJECT, NULL, "predicted outputs are not available"),
     REFUSE("web_search_options", CHAT, TYPE_OBJECT, NULL, "this server does not search the web"),
     REFUSE("verbosity", CHAT, TYPE_STRING, "\"medium\"", "the models here know no verbosity"),
-    REFUSE("thinking_token_budget", CHAT, TYPE_INT, NULL, no_budget),
     REFUSE("documents", CHAT, TYPE_ARRAY, "[]", "documents are not available"),
     REFUSE("chat_template", CHAT | TOKENIZE, TYPE_STRING, NULL,
            "the model's own template is always used"),

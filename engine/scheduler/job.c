@@ -147,6 +147,7 @@ void job_unref(struct job *job)
         assert(job->choices[c].sequence == NULL && job->choices[c].sampler == NULL);
     event_queue_release(&job->events);
     token_list_release(&job->prompt);
+    token_list_release(&job->stop_thinking);
     reply_tools_free(job->reply_tools);
     arena_release(&job->arena);
     wakeup_unref(job->wakeup);

@@ -32,6 +32,7 @@ struct job_choice {
     bool has_stop_token;  // stop_token ended it
     int32_t stop_token;
     int64_t last_token_ns;
+    size_t n_forced;  // tokens of job.stop_thinking that were given
 };
 
 struct job {
@@ -52,7 +53,8 @@ struct job {
     /* CHAT: how the reply is read; filled by the text pool, no format name = as plain text. */
     struct reply_format reply_format;
     struct reply_tools *reply_tools;
-    bool is_thinking;  // the prompt ends inside a thought
+    bool is_thinking;                 // the prompt ends inside a thought
+    struct token_list stop_thinking;  // with a budget: what ends a thought
 
     struct job_choice choices[ENGINE_CHOICES_MAX];
     size_t n_live;  // choices that have not ended

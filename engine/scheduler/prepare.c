@@ -48,9 +48,16 @@ static enum status prepare_reply(const struct prepare *prepare, struct job *job,
     if (!job->reply_format.thinks && strstr(text, "<|begin_of_thought|>") != NULL)
         reply_format_add_thought_tags(&job->reply_format);
     job->is_thinking = reply_prompt_is_thinking(&job->reply_format, text, prompt->n_bytes);
-    return job->request.tools_json != NULL
-               ? reply_tools_create(&job->reply_tools, job->request.tools_json, err)
-               : OK;
+    const char *stop = job->reply_format.stop_thinking;
+    enum status status = OK;
+    if (job->request.has_thinking_budget && stop != NULL) {
+        struct prompt_text all_trusted = {.bytes = stop, .n_bytes = strlen(stop)};
+        status =
+            tokenizer_encode(prepare->tokenizer, &all_trusted, false, 0, &job->stop_thinking, err);
+    }
+    if (status == OK && job->request.tools_json != NULL)
+        status = reply_tools_create(&job->reply_tools, job->request.tools_json, err);
+    return status;
 }
 
 static enum status tokenize_messages(const struct prepare *prepare, struct job *job,

@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/cache/sequence.h"
+#include "engine/sampling/logprobs.h"
 #include "engine/scheduler/scheduler_state.h"
 
 static void release_preempted(struct scheduler *s)
@@ -148,14 +149,56 @@ static size_t list_draws(struct scheduler *s)
     return n_draws;
 }
 
+/* The token that comes whatever the model says, to end a thought whose budget is used up; or
+ * TOKEN_NONE. What was delivered decides, so the answer depends on the request alone. */
+static int32_t forced_token(const struct job *job, const struct job_choice *choice)
+{
+    const struct output *output = &choice->output;
+    if (choice->n_forced == job->stop_thinking.n_ids)  // there is none, or it was given
+        return TOKEN_NONE;
+    bool is_due = output->reply != NULL && reply_is_thinking(output->reply) &&
+                  output->n_reasoning >= job->request.thinking_budget;
+    return choice->n_forced > 0 || is_due ? job->stop_thinking.ids[choice->n_forced] : TOKEN_NONE;
+}
+
+static enum status give_token(const struct scheduler *s, struct draw *draw, int32_t token)
+{
+    struct job_choice *choice = &draw->job->choices[draw->choice];
+    int32_t n_top = draw->job->request.top_logprobs;
+    rank_key keys[TOP_LOGPROBS_MAX + 1];
+    *draw->samples = (struct sample){.token = token};
+    choice->n_forced++;
+    if (n_top >= 0 &&
+        !logprobs_of_given(draw->logits, s->n_vocab, token, (size_t)n_top, keys, draw->samples))
+        return error_set(&draw->err, ERR_INTERNAL, "the model's logits are not numbers");
+    return OK;
+}
+
+/* Guesses that may follow the next token: none behind a place where a thought may have to end. */
+static size_t guesses_max(const struct job *job, const struct job_choice *choice, size_t wanted)
+{
+    const struct output *output = &choice->output;
+    if (choice->n_forced == job->stop_thinking.n_ids || output->reply == NULL)
+        return wanted;
+    if (choice->n_forced > 0)
+        return 0;
+    size_t used = output->n_reasoning + 1, budget = job->request.thinking_budget;
+    size_t room = budget > used ? budget - used : 0;
+    return room < wanted ? room : wanted;
+}
+
 /* Draws behind the known token; behind a guessed one only when it is what was drawn there. */
 static void run_draw(const struct scheduler *s, struct draw *draw)
 {
     struct job_choice *choice = &draw->job->choices[draw->choice];
     for (size_t i = 0; i <= draw->n_drafts; i++) {
         struct sample *sample = &draw->samples[i];
-        draw->status = sampler_draw(choice->sampler, draw->logits + i * s->n_vocab,
-                                    (uint32_t)(choice->n_tokens + i), sample, &draw->err);
+        int32_t forced = i == 0 ? forced_token(draw->job, choice) : TOKEN_NONE;
+        if (forced != TOKEN_NONE)
+            draw->status = give_token(s, draw, forced);
+        else
+            draw->status = sampler_draw(choice->sampler, draw->logits + i * s->n_vocab,
+                                        (uint32_t)(choice->n_tokens + i), sample, &draw->err);
         if (draw->status != OK)
             return;
         sampler_accept(choice->sampler, sample->token);
@@ -198,7 +241,7 @@ static void guess(struct scheduler *s, int32_t slot, int32_t c, double chance_mi
     // What the last draw would give must still be wanted.
     size_t n_left = job->prompt.n_ids + job->max_tokens - choice->n_tokens;
     size_t n = speculator_guess(choice->speculator, choice->tokens, choice->n_tokens, chance_min,
-                                n_left - 1, choice->drafts);
+                                guesses_max(job, choice, n_left - 1), choice->drafts);
     if (n > 0)
         scheduler_apply(
             s, (struct batch_event){

@@ -12,6 +12,12 @@ static const char *const TINY_CHAT_PIECES[] = {
     "on",     "at",     "\u2581s", "\u2581w", "nd",  "\u2581and", "hello", "\u2581hello",
     "\u00e9", "\u4f60", "\u597d",  "ing",     "\n",  "ed"};
 
+/* User-defined tokens that a test adds. */
+#ifndef TINY_CHAT_EXTRA_TOKENS
+#define TINY_CHAT_EXTRA_TOKENS "<extra>"
+#endif
+static const char *const tiny_chat_extra[] = {TINY_CHAT_EXTRA_TOKENS};
+
 enum {
     TINY_CHAT_UNK,
     TINY_CHAT_BOS,
@@ -20,19 +26,24 @@ enum {
     TINY_CHAT_ASSISTANT,
     TINY_CHAT_BYTES,  // 256 of them
     TINY_CHAT_WORDS = TINY_CHAT_BYTES + 256,
-    TINY_CHAT_VOCAB = TINY_CHAT_WORDS + sizeof TINY_CHAT_PIECES / sizeof *TINY_CHAT_PIECES,
+    TINY_CHAT_EXTRA = TINY_CHAT_WORDS + sizeof TINY_CHAT_PIECES / sizeof *TINY_CHAT_PIECES,
+    TINY_CHAT_VOCAB = TINY_CHAT_EXTRA + sizeof tiny_chat_extra / sizeof *tiny_chat_extra,
 };
 
+#ifndef TINY_CHAT_TEMPLATE
 #define TINY_CHAT_TEMPLATE                                                                         \
     "{{ bos_token }}{% for m in messages %}"                                                       \
     "{% if m['role'] == 'user' %}<|user|>{% else %}<|assistant|>{% endif %}{{ m['content'] }}"     \
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+#endif
 
 static inline const char *tiny_chat_token(size_t id, char text[16])
 {
     static const char *const first[] = {"<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>"};
     if (id < TINY_CHAT_BYTES)
         return first[id];
+    if (id >= TINY_CHAT_EXTRA)
+        return tiny_chat_extra[id - TINY_CHAT_EXTRA];
     if (id >= TINY_CHAT_WORDS)
         return TINY_CHAT_PIECES[id - TINY_CHAT_WORDS];
     snprintf(text, 16, "<0x%02X>", (unsigned)(id - TINY_CHAT_BYTES));
@@ -69,7 +80,8 @@ static inline void tiny_chat_keys(struct tiny_writer *w)
         int32_t type = id == TINY_CHAT_UNK    ? 2
                        : id < TINY_CHAT_BYTES ? 3
                        : id < TINY_CHAT_WORDS ? 6
-                                              : 1;
+                       : id < TINY_CHAT_EXTRA ? 1
+                                              : 4;
         buf_append(&w->keys, &type, sizeof type);
     }
 }
