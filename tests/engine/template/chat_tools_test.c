@@ -219,14 +219,25 @@ static const struct {
     const char *file, *format;
 } known[] = {
     {"Apertus-8B-Instruct", "generic"},
+    {"Apriel-1.6-15b-Thinker-fixed", "apriel"},
+    {"Bielik-11B-v3.0-Instruct", "hermes"},
     {"ByteDance-Seed-OSS", "seed-oss"},
+    {"Cohere2MoE", "generic"},
+    {"CohereForAI-c4ai-command-r-plus-tool_use", "generic"},
     {"CohereForAI-c4ai-command-r7b-12-2024-tool_use", "generic"},
     {"GLM-4.6", "glm"},
+    {"GLM-4.7-Flash", "glm"},
+    {"GigaChat3-10B-A1.8B", "generic"},
+    {"GigaChat3.1-10B-A1.8B", "generic"},
     {"HuggingFaceTB-SmolLM3-3B", "generic"},
     {"Kimi-K2-Instruct", "kimi-k2"},
     {"Kimi-K2-Thinking", "kimi-k2"},
+    {"Kimi-K3", "generic"},
     {"LFM2-8B-A1B", "generic"},
+    {"LFM2.5-8B-A1B", "generic"},
+    {"LFM2.5-Instruct", "generic"},
     {"MiMo-VL", "hermes"},
+    {"MiniMax-M1", "generic"},
     {"MiniMax-M2", "minimax-m2"},
     {"MiniMax-M3", "generic"},
     {"Mistral-Small-3.2-24B-Instruct-2506", "mistral"},
@@ -239,14 +250,27 @@ static const struct {
     {"Qwen-Qwen3-0.6B", "hermes"},
     {"Qwen3-Coder", "qwen-xml"},
     {"Qwen3.5-4B", "qwen-xml"},
+    {"Reka-Edge", "hermes"},
+    {"Spark2.5", "glm"},
+    {"StepFun3.5-Flash", "qwen-xml"},
     {"deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "deepseek-v3"},
     {"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "deepseek-v3"},
     {"deepseek-ai-DeepSeek-V3.1", "deepseek-v3.1"},
     {"deepseek-ai-DeepSeek-V3.2", "deepseek-v3.2"},
+    {"deepseek-ai-DeepSeek-V4-Flash-0731", "deepseek-v4"},
     {"deepseek-ai-DeepSeek-V4", "deepseek-v4"},
     {"fireworks-ai-llama-3-firefunction-v2", "generic"},
     {"google-gemma-2-2b-it", "generic"},
+    {"google-gemma-4-31B-it-interleaved", "generic"},
+    {"google-gemma-4-31B-it", "generic"},
+    {"ibm-granite-granite-3.3-2B-Instruct", "generic"},
     {"ibm-granite-granite-4.0", "hermes"},
+    {"ibm-granite-granite-4.1", "hermes"},
+    {"inclusionai-ling-3.0-flash", "glm"},
+    {"llama-cpp-deepseek-r1", "generic"},
+    {"llama-cpp-rwkv-world", "generic"},
+    {"meetkai-functionary-medium-v3.1", "generic"},
+    {"meetkai-functionary-medium-v3.2", "generic"},
     {"meta-llama-Llama-3.1-8B-Instruct", "llama3"},
     {"meta-llama-Llama-3.2-3B-Instruct", "llama3"},
     {"meta-llama-Llama-3.3-70B-Instruct", "llama3"},
@@ -254,9 +278,16 @@ static const struct {
     {"mistralai-Ministral-3-14B-Reasoning-2512", "mistral"},
     {"mistralai-Mistral-Nemo-Instruct-2407", "mistral-array"},
     {"moonshotai-Kimi-K2", "kimi-k2"},
+    {"muse-glimmer", "generic"},
     {"openai-gpt-oss-120b", "harmony"},
+    {"openbmb-MiniCPM5-1B", "generic"},
+    {"poolside-Laguna-S-2.1", "glm"},
+    {"poolside-Laguna-XS-2.1", "glm"},
+    {"poolside-Laguna-XS.2", "glm"},
+    {"tencent-Hy3", "generic"},
     {"unsloth-Apriel-1.5", "apriel"},
     {"unsloth-mistral-Devstral-Small-2507", "mistral"},
+    {"upstage-Solar-Open-100B", "generic"},
 };
 
 static char *read_file(const char *path)
@@ -333,13 +364,19 @@ static const char ARGUMENTS[] = "{\"x\": 12, \"text\": \"a \\\"b\\\"\\n <c> </to
 static void round_trip(const struct chat_prompt *prompt, const char *name)
 {
     struct reply_format format = *chat_prompt_reply_format(prompt);
-    const char *tools = format.how_to_call ? NULL : "[" TOOL "]";
+    const char *tools = format.how_to_call && !format.rewrite_calls ? NULL : "[" TOOL "]";
     char *before = render_text(prompt, "[" USER "]", tools, NULL, true);
     char *after =
         render_text(prompt,
                     "[" USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[" CALL(
                         "abcdefgh1", "f", ARGUMENTS_TEXT) "]}]",
                     tools, NULL, false);
+    // Templates that want tools or a date of their own, which nobody sends.
+    static const char *const others[] = {"CohereForAI-c4ai-command-r-plus-tool_use",
+                                         "fireworks-ai-llama-3-firefunction-v2"};
+    for (size_t i = 0; i < 2; i++)
+        if (!before && strcmp(name, others[i]) == 0)
+            return;
     if (!before || !after)
         fail_msg("%s does not render", name);
     size_t same = 0;
@@ -387,8 +424,7 @@ static void test_real_templates(void **state)
         if (strcmp(format->name, known[i].format) != 0)
             print_error("%s: %s\n", known[i].file, format->name);
         assert_string_equal(format->name, known[i].format);
-        if (!format->rewrite_calls)
-            round_trip(prompt, known[i].file);
+        round_trip(prompt, known[i].file);
         chat_prompt_close(prompt);
         mem_free(source);
     }
