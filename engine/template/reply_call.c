@@ -202,7 +202,9 @@ enum call_step call_reader_push(struct reply *reply, struct call_reader *call, c
     case KEY:
         if (!call->is_escape && c == '"') {
             key_ended(call);
-            return CALL_MORE;
+            // An answer in JSON must not wait for its end to be told from a bare call.
+            bool fits = call->member != MEMBER_OTHER || key_is(call, "type") || key_is(call, "id");
+            return reply->is_bare && !fits ? CALL_BAD : CALL_MORE;
         }
         call->is_escape = !call->is_escape && c == '\\';
         if (call->key.n_bytes == call->key.bytes_max)

@@ -370,6 +370,26 @@ static char *run_tokens(const struct reply_case *c)
     return text ? text : mem_strdup("");
 }
 
+/* An answer in JSON goes out as it comes, although it might have been a call. */
+static void test_json_answer_streams(void **state)
+{
+    (void)state;
+    static const struct reply_case answer = {"generic", 0, "", ""};
+    struct reply *reply;
+    struct reply_format format;
+    struct reply_tools *tools;
+    struct buf out;
+    uint32_t last = 0;
+    open_reply(&reply, &format, &tools, &answer, false);
+    buf_init(&out, 1000);
+    assert_true(reply_push(reply, "{\"answer\"", 9));
+    take(reply, &out, &last);
+    assert_string_equal(out.bytes, "C[{\"answer\"");
+    buf_release(&out);
+    reply_free(reply);
+    reply_tools_free(tools);
+}
+
 static void expect(const struct reply_case *c, char *got, const char *how)
 {
     if (strcmp(got, c->expected) != 0)
@@ -423,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_json_answer_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
