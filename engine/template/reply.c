@@ -9,6 +9,7 @@
  * known yet waits in `raw`, to be shown as content if it is none. */
 #include <assert.h>
 
+#include "engine/base/json_scan.h"
 #include "engine/base/mem.h"
 #include "engine/template/reply_internal.h"
 
@@ -203,6 +204,14 @@ enum reply_json_step reply_arguments_byte(struct reply *reply, struct reply_json
     reply->is_broken = true;
     *json = (struct reply_json){0};
     return REPLY_JSON_MORE;
+}
+
+bool reply_is_json(struct reply *reply, const char *text, size_t n_bytes)
+{
+    static const struct json_limits limits = {REPLY_JSON_DEPTH_MAX, 1000000};
+    enum status status = json_scan(text, n_bytes, &limits, NULL);
+    reply->is_failed = reply->is_failed || status == ERR_MEMORY;
+    return status == OK;
 }
 
 /* ---- which markers are looked for ---- */

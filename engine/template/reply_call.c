@@ -4,7 +4,6 @@
  * `arguments`. Arguments that come before the name wait for it. A string of arguments is what some
  * models make of an object: it waits for its end and goes out as the object that it holds, or, when
  * it holds none, as the string that it is. */
-#include "engine/base/json_scan.h"
 #include "engine/template/reply_internal.h"
 
 enum { KEY_DUE = 1, KEY, COLON, VALUE, TEXT, JSON, AFTER };
@@ -70,14 +69,14 @@ static void arguments_byte(struct reply *reply, struct call_reader *call, char c
 
 void reply_text_arguments(struct reply *reply, const struct buf *raw, struct buf *out)
 {
-    static const struct json_limits limits = {REPLY_JSON_DEPTH_MAX, 1000000};
     const char *bytes = raw->bytes ? raw->bytes : "";
     bool is_object = reply_unescape(bytes, raw->n_bytes, out);
+    reply->is_failed = reply->is_failed || out->no_memory;
     size_t at = 0;
     while (is_object && at < out->n_bytes && reply_is_blank(out->bytes[at]))
         at++;
     is_object = is_object && at < out->n_bytes && out->bytes[at] == '{' &&
-                json_scan(out->bytes, out->n_bytes, &limits, NULL) == OK;
+                reply_is_json(reply, out->bytes, out->n_bytes);
     if (is_object)
         return;
     buf_clear(out);
@@ -162,6 +161,7 @@ static enum call_step text_byte(struct reply *reply, struct call_reader *call, c
     struct buf name;
     buf_init(&name, RAW_BYTES_MAX);
     bool whole = reply_unescape(raw->bytes ? raw->bytes : "", raw->n_bytes, &name);
+    reply->is_failed = reply->is_failed || name.no_memory;
     buf_clear(raw);
     reply_keep(reply, raw, name.bytes, name.n_bytes);
     buf_release(&name);

@@ -128,6 +128,8 @@ bool reply_has_mark(const struct reply *reply, enum reply_mark mark);
  * MORE, END, or AFTER: the byte is not part of them. */
 enum reply_json_step reply_arguments_byte(struct reply *reply, struct reply_json *json, char c);
 
+/* The text is one JSON value. */
+bool reply_is_json(struct reply *reply, const char *text, size_t n_bytes);
 /* A string literal's raw text as arguments: the object that it holds, else the literal. */
 void reply_text_arguments(struct reply *reply, const struct buf *raw, struct buf *out);
 void reply_thinking_byte(struct reply *reply, char c);

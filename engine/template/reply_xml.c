@@ -7,7 +7,6 @@
  * The arguments become JSON. A value is a string where the tool's schema says so, and then goes out
  * while it comes; any other waits for its end, and is taken as JSON if it is JSON of a type that
  * the schema allows, else as a string. A value ends at its end tag, whatever stands in it. */
-#include "engine/base/json_scan.h"
 #include "engine/template/reply_internal.h"
 
 enum { OPENED = STATE_CALL, NAME, PARAMETERS, KEY, VALUE_DUE, VALUE, AFTER };
@@ -149,9 +148,8 @@ static unsigned type_of(const char *json)
 }
 
 /* The value's text as JSON, or NULL: it is a string then. */
-static const char *value_json(const struct reply *reply, const char *text, size_t n_bytes)
+static const char *value_json(struct reply *reply, const char *text, size_t n_bytes)
 {
-    static const struct json_limits limits = {REPLY_JSON_DEPTH_MAX, 1000000};
     static const struct {
         const char *python, *json;
     } words[] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
@@ -166,7 +164,7 @@ static const char *value_json(const struct reply *reply, const char *text, size_
             (types == 0 || (types & type_of(words[i].json))))
             return words[i].json;
     }
-    if (n_bytes == 0 || json_scan(text, n_bytes, &limits, NULL) != OK)
+    if (n_bytes == 0 || !reply_is_json(reply, text, n_bytes))
         return NULL;
     return types == 0 || (types & type_of(text)) ? text : NULL;
 }

@@ -370,6 +370,37 @@ static char *run_tokens(const struct reply_case *c)
     return text ? text : mem_strdup("");
 }
 
+/* Without memory a push fails, and nothing else happens. */
+static void test_every_allocation_may_fail(void **state)
+{
+    (void)state;
+    size_t n_failed = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (uint64_t nth = 1; nth < 200; nth++) {
+            struct reply_format format;
+            struct reply_tools *tools;
+            struct reply *reply;
+            assert_true(reply_format_named(&format, cases[i].format));
+            assert_int_equal(reply_tools_create(&tools, TOOLS, NULL), OK);
+            struct reply_options options = {.format = &format, .tools = tools};
+            mem_fault_set(nth, false);
+            bool done = reply_create(&reply, &options, NULL) == OK;
+            for (const char *at = cases[i].text; done && *at; at++)
+                done = reply_push(reply, at, 1);
+            done = done && reply_finish(reply, false);
+            uint64_t n_allocations = mem_fault_count();
+            mem_fault_set(0, false);
+            assert_int_equal(done, n_allocations < nth);
+            n_failed += !done;
+            reply_free(reply);
+            reply_tools_free(tools);
+            if (done)
+                break;
+        }
+    }
+    assert_true(n_failed > 300);
+}
+
 /* An answer in JSON goes out as it comes, although it might have been a call. */
 static void test_json_answer_streams(void **state)
 {
@@ -444,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_every_cut),
         cmocka_unit_test(test_json_answer_streams),
+        cmocka_unit_test(test_every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
