@@ -12,11 +12,14 @@ static const char *const TINY_CHAT_PIECES[] = {
     "on",     "at",     "\u2581s", "\u2581w", "nd",  "\u2581and", "hello", "\u2581hello",
     "\u00e9", "\u4f60", "\u597d",  "ing",     "\n",  "ed"};
 
-/* User-defined tokens that a test adds. */
-#ifndef TINY_CHAT_EXTRA_TOKENS
-#define TINY_CHAT_EXTRA_TOKENS "<extra>"
-#endif
+/* User-defined tokens that a test adds behind the others; without it the model is as it was. */
+#ifdef TINY_CHAT_EXTRA_TOKENS
 static const char *const tiny_chat_extra[] = {TINY_CHAT_EXTRA_TOKENS};
+enum { TINY_CHAT_N_EXTRA = sizeof tiny_chat_extra / sizeof *tiny_chat_extra };
+#else
+static const char *const tiny_chat_extra[] = {""};
+enum { TINY_CHAT_N_EXTRA = 0 };
+#endif
 
 enum {
     TINY_CHAT_UNK,
@@ -27,7 +30,7 @@ enum {
     TINY_CHAT_BYTES,  // 256 of them
     TINY_CHAT_WORDS = TINY_CHAT_BYTES + 256,
     TINY_CHAT_EXTRA = TINY_CHAT_WORDS + sizeof TINY_CHAT_PIECES / sizeof *TINY_CHAT_PIECES,
-    TINY_CHAT_VOCAB = TINY_CHAT_EXTRA + sizeof tiny_chat_extra / sizeof *tiny_chat_extra,
+    TINY_CHAT_VOCAB = TINY_CHAT_EXTRA + TINY_CHAT_N_EXTRA,
 };
 
 #ifndef TINY_CHAT_TEMPLATE
