@@ -44,3 +44,11 @@ struct model_options engine_model_options(const struct engine_options *options,
         .ctx_size = options->ctx_size,
     };
 }
+
+enum status engine_check_vocab(size_t n_vocab, size_t n_tokens, struct error *err)
+{
+    if (n_vocab == n_tokens)
+        return OK;
+    return error_set(err, ERR_FORMAT, "the tokenizer has %zu tokens, the embedding %zu rows",
+                     n_tokens, n_vocab);
+}

@@ -16,4 +16,7 @@ size_t engine_draft_rows(const struct engine_options *options);
 struct model_options engine_model_options(const struct engine_options *options,
                                           const struct kernels *kernels);
 
+/* The tokenizer and the embedding must have equally many tokens: ERR_FORMAT. */
+enum status engine_check_vocab(size_t n_vocab, size_t n_tokens, struct error *err) MUST_CHECK;
+
 #endif

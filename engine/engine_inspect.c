@@ -15,6 +15,7 @@
 #include "engine/formats/model_file.h"
 #include "engine/model/model.h"
 #include "engine/template/chat_prompt.h"
+#include "engine/template/reply.h"
 #include "engine/tokenizer/tokenizer.h"
 
 enum { KEY_BYTES = 200 };
@@ -157,6 +158,12 @@ static bool try_template(struct inspect_report *out, const struct model_file *fi
     out->template_format = text ? known_format(text) : NULL;
     mem_free(text);
     bool is_usable = chat_prompt_open(&prompt, source.bytes, source.n_bytes, "", "", err) == OK;
+    if (is_usable) {
+        const struct reply_format *format = chat_prompt_reply_format(prompt);
+        snprintf(out->reply_format, sizeof out->reply_format, "%s", format->name);
+        out->template_thinking = format->thinks;
+        out->template_tools = chat_prompt_info(prompt)->tools;
+    }
     chat_prompt_close(prompt);
     return is_usable;
 }
@@ -179,6 +186,8 @@ static void measure(struct inspect_report *out, const struct model_file *file,
         return;
     struct model_options model = engine_model_options(&filled, kernels);
     if (model_measure(&needs, file, &model, out->threads, err) != OK)
+        return;
+    if (out->n_vocab && engine_check_vocab(needs.n_vocab, (size_t)out->n_vocab, err) != OK)
         return;
     out->has_memory = true;
     out->ctx_size = needs.ctx_size;

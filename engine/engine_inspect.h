@@ -30,9 +30,12 @@ struct inspect_report {
 
     uint64_t n_layers, n_embd, n_heads, n_kv_heads, n_experts, n_experts_used, n_vocab, ctx_train;
 
-    char tokenizer[INSPECT_TEXT_BYTES];  // "gpt2 (llama-bpe)"
-    size_t template_bytes;               // 0 = none
-    const char *template_format;         // "ChatML"; NULL when it is none that is known by sight
+    char tokenizer[INSPECT_TEXT_BYTES];     // "gpt2 (llama-bpe)"
+    size_t template_bytes;                  // 0 = none
+    char reply_format[INSPECT_TEXT_BYTES];  // how replies are read, "hermes"; "" without a template
+    bool template_tools;     // the template shows tools (without: they go into the system text)
+    bool template_thinking;  // replies may begin with marked thinking
+    const char *template_format;  // "ChatML"; NULL when it is none that is known by sight
 
     /* Why the engine does not serve it, or serves it in part; none = it does. */
     char problems[INSPECT_PROBLEMS_MAX][ERROR_TEXT_BYTES];

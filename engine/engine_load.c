@@ -89,10 +89,9 @@ static enum status open_model(struct engine *e, struct error *err)
     status = model_open(&e->model, e->file, &options, e->pool, err);
     if (status != OK)
         return status;
-    size_t n_vocab = model_info(e->model)->n_vocab, n_tokens = tokenizer_vocab(e->tokenizer);
-    if (n_vocab != n_tokens)
-        return error_set(err, ERR_FORMAT, "the tokenizer has %zu tokens, the embedding %zu rows",
-                         n_tokens, n_vocab);
+    status = engine_check_vocab(model_info(e->model)->n_vocab, tokenizer_vocab(e->tokenizer), err);
+    if (status != OK)
+        return status;
     e->info.cpu_level = kernels->name;
     return OK;
 }

@@ -122,11 +122,14 @@ void inspect_write_text(const struct inspect_report *r, const char *path, struct
     buf_printf(out, "tokenizer     %s, %" PRIu64 " tokens\n",
                r->tokenizer[0] ? r->tokenizer : "none", r->n_vocab);
     if (r->template_bytes)
-        buf_printf(out, "template      %s, %zu bytes\n",
-                   r->template_format ? r->template_format : "a form of its own",
-                   r->template_bytes);
+        buf_printf(out, "template      %s, %zu bytes%s\n",
+                   r->template_format ? r->template_format : "a form of its own", r->template_bytes,
+                   r->template_tools ? ", shows tools" : "");
     else
         buf_append_text(out, "template      none\n");
+    if (r->reply_format[0])
+        buf_printf(out, "replies       read as %s%s\n", r->reply_format,
+                   r->template_thinking ? ", with thinking" : "");
     buf_printf(out, "served        %s\n", r->is_served ? "yes" : "no");
     for (size_t i = 0; i < r->n_problems; i++)
         buf_printf(out, "missing       %s\n", r->problems[i]);
@@ -171,6 +174,9 @@ void inspect_write_json(const struct inspect_report *r, const char *path, struct
     write_string(out, "tokenizer", r->tokenizer);
     write_number(out, "template_bytes", r->template_bytes);
     write_string(out, "template_format", r->template_format);
+    write_string(out, "reply_format", r->reply_format);
+    buf_printf(out, "  \"template_tools\": %s,\n  \"template_thinking\": %s,\n",
+               r->template_tools ? "true" : "false", r->template_thinking ? "true" : "false");
     buf_append_text(out, "  \"types\": [");
     for (size_t i = 0; i < r->n_types; i++) {
         const struct inspect_type *type = &r->types[i];

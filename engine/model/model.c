@@ -261,6 +261,7 @@ enum status model_measure(struct model_needs *out, const struct model_file *file
         return status;
     *out = (struct model_needs){
         .ctx_size = model->ctx_size,
+        .n_vocab = model->config.n_vocab,
         .weight_bytes = model->weights.bytes,
         .scratch_bytes = model->account_bytes,
         .kv_layout = model->kv_layout,

@@ -41,7 +41,7 @@ void model_close(struct model *model);
 /* What model_open() would take, by the same plans, without reading a weight; errors are the same.
  * `n_threads` is what the pool would have. */
 struct model_needs {
-    size_t ctx_size;
+    size_t ctx_size, n_vocab;
     size_t weight_bytes, scratch_bytes;
     struct kv_layout kv_layout;
 };

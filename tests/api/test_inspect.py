@@ -50,9 +50,9 @@ def test_memory_is_what_the_server_takes():
     assert [int(n) for n in found.groups()] == [round(memory[k] / 2**20) for k in (
         "weight_bytes", "kv_pool_bytes", "scratch_bytes")]
     assert memory["kv_bytes_per_conversation"] == 512 * memory["kv_bytes_per_token"]
-    assert report["served"] and report["problems"] == []
+    assert report["served"] and report["problems"] == [] and report["reply_format"]
     words = inspect(servers.MODEL, *flags).stdout
-    for word in ("ChatML", "llama", "Q4_1", "trained for", "served        yes", "3 full conversations"):
+    for word in ("ChatML", "llama", "Q4_1", "trained for", "served        yes", "replies       read as", "3 full conversations"):
         assert word in words, words
 
 
