@@ -4,6 +4,8 @@
  * with a scripted engine has its own engine.c. */
 #include "engine/engine_defaults.h"
 
+#include <strings.h>
+
 #include "engine/base/pool.h"
 
 enum {
@@ -51,4 +53,17 @@ enum status engine_check_vocab(size_t n_vocab, size_t n_tokens, struct error *er
         return OK;
     return error_set(err, ERR_FORMAT, "the tokenizer has %zu tokens, the embedding %zu rows",
                      n_tokens, n_vocab);
+}
+
+enum status engine_quantize_file(const struct engine_options *options, struct model_file *file,
+                                 struct error *err)
+{
+    const char *type = options->quantize;
+    if (type == NULL)
+        return OK;
+    bool q8 = strcasecmp(type, "q8_0") == 0, q4 = strcasecmp(type, "q4_k") == 0;
+    if (!q8 && !q4)
+        return error_set_param(err, ERR_INVALID, "quantize",
+                               "there is no type \"%s\" to quantise to (q8_0, q4_k)", type);
+    return model_file_quantize(file, q8 ? DTYPE_Q8_0 : DTYPE_Q4_K, err);
 }

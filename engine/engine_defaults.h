@@ -19,4 +19,8 @@ struct model_options engine_model_options(const struct engine_options *options,
 /* The tokenizer and the embedding must have equally many tokens: ERR_FORMAT. */
 enum status engine_check_vocab(size_t n_vocab, size_t n_tokens, struct error *err) MUST_CHECK;
 
+/* Shows the file's matrices as options->quantize asks, if it does; ERR_INVALID for another type. */
+enum status engine_quantize_file(const struct engine_options *options, struct model_file *file,
+                                 struct error *err) MUST_CHECK;
+
 #endif

@@ -217,8 +217,12 @@ enum status engine_inspect(struct inspect_report *out, const struct engine_optio
     struct tokenizer *tokenizer = NULL;
     *out = (struct inspect_report){0};
     enum status status = model_file_open(&file, options->model_path, err);
-    if (status != OK)
+    if (status == OK)
+        status = engine_quantize_file(options, file, err);
+    if (status != OK) {
+        model_file_close(file);
         return status;
+    }
     out->is_folder = stat(options->model_path, &info) == 0 && S_ISDIR(info.st_mode);
     read_metadata(out, file);
     measure(out, file, options, &model);

@@ -4,8 +4,6 @@
  * before the weights. The KV pool is sized after the weights are in memory, from what is left: a
  * quarter of it, and never more than all sequences at full length can use. It is committed lazily
  * by the kernel, so an idle server does not pay for it. */
-#include <strings.h>
-
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/engine_defaults.h"
@@ -238,24 +236,12 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
     return OK;
 }
 
-static enum status quantize_file(struct engine *engine, struct error *err)
-{
-    const char *type = engine->options.quantize;
-    if (type == NULL)
-        return OK;
-    bool q8 = strcasecmp(type, "q8_0") == 0, q4 = strcasecmp(type, "q4_k") == 0;
-    if (!q8 && !q4)
-        return error_set_param(err, ERR_INVALID, "quantize",
-                               "there is no type \"%s\" to quantise to (q8_0, q4_k)", type);
-    return model_file_quantize(engine->file, q8 ? DTYPE_Q8_0 : DTYPE_Q4_K, err);
-}
-
 enum status engine_load(struct engine *engine, struct error *err)
 {
     int64_t start_ns = clock_ns();
     enum status status = model_file_open(&engine->file, engine->options.model_path, err);
     if (status == OK)
-        status = quantize_file(engine, err);
+        status = engine_quantize_file(&engine->options, engine->file, err);
     if (status == OK)
         status = open_text_parts(engine, err);
     if (status == OK)

@@ -69,6 +69,17 @@ def test_a_file_that_the_engine_does_not_serve(tmp_path):
     assert report["types"] == [{"type": "F32", "tensors": 1, "elements": 128, "bytes": 512}]
 
 
+def test_quantised_at_load():
+    """The report is about the matrices as they are then kept in memory."""
+    if not servers.MODEL:
+        pytest.skip("WICARA_TEST_MODEL is not set")
+    done = inspect(servers.MODEL, "--quantize", "q9")
+    assert done.returncode == 2 and "q8_0, q4_k" in done.stderr
+    plain = json.loads(inspect(servers.MODEL, "--json").stdout)
+    again = json.loads(inspect(servers.MODEL, "--quantize", "q8_0", "--json").stdout)
+    assert again["served"] and again["memory"]["weight_bytes"] >= plain["memory"]["weight_bytes"]
+
+
 def test_what_is_no_model(tmp_path):
     (tmp_path / "x").write_bytes(b"hello")
     for path, status in ((tmp_path / "x", 1), (tmp_path / "nothing", 1), (tmp_path, 1)):
