@@ -177,6 +177,42 @@ static void safetensors_files(void)
     }
 }
 
+/* tokenizer.json files of each kind, and configurations with a small one. */
+static void checkpoint_files(void)
+{
+    static const char *const files[] = {
+        "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+        "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true,\"lstrip\":true,"
+        "\"rstrip\":true,\"normalized\":true}],\"normalizer\":{\"type\":\"NFC\"},"
+        "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\","
+        "\"individual_digits\":true},{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]},"
+        "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":"
+        "{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}]},\"decoder\":{\"type\":\"ByteLevel\"},"
+        "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"e\":3},"
+        "\"merges\":[[\"a\",\"b\"]]}}",
+        "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+        "\"\xe2\x96\x81\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":"
+        "\"\xe2\x96\x81\"}]},\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},"
+        "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]},\"model\":{\"type\":"
+        "\"BPE\",\"unk_token\":\"u\",\"fuse_unk\":true,\"byte_fallback\":true,\"vocab\":{\"u\":0,"
+        "\"<0x41>\":1,\"\xe2\x96\x81\":2,\"a\":3,\"\xe2\x96\x81"
+        "a\":4},\"merges\":[\"\xe2\x96\x81 a\"]}}",
+        "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\","
+        "\"prepend_scheme\":\"first\",\"split\":true},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}"
+        "}",
+        "{\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"max_position_embeddings\":64,"
+        "\"hidden_size\":32,\"intermediate_size\":16,\"num_attention_heads\":2,\"vocab_size\":8,"
+        "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":16}}"
+        "\n---\n{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+        "{\"text_config\":{\"model_type\":\"llama\",\"num_hidden_layers\":1,"
+        "\"max_position_embeddings\":64,\"hidden_size\":32,\"intermediate_size\":16,"
+        "\"num_attention_heads\":2,\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,"
+        "\"rope_theta\":500000.0,\"original_max_position_embeddings\":16}}}\n---\n{}",
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        save("hf", files[i], strlen(files[i]));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -190,6 +226,7 @@ int main(int argc, char **argv)
     gguf_others();
     json_texts();
     safetensors_files();
+    checkpoint_files();
     printf("%u seeds in %s\n", n_seeds, folder);
     return 0;
 }
