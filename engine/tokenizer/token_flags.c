@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "engine/formats/gguf.h"
 #include "engine/formats/model_file.h"
 #include "engine/tokenizer/pretokenize.h"
 #include "engine/tokenizer/tokenizer_private.h"
@@ -137,17 +138,18 @@ enum status token_flags_added(struct tokenizer *tokenizer, const struct model_fi
         if (!model_file_array_i64(file, key, i, &added) || added == 0)
             continue;
         size_t n;
+        char quoted[GGUF_QUOTE_BYTES];
         const char *text = vocab_text(&tokenizer->vocab, i, &n);
         if (added & HF_TOKEN_SINGLE_WORD)
             return error_set(err, ERR_UNSUPPORTED,
-                             "tokenizer.json: the added token '%.*s' with single_word is not "
+                             "tokenizer.json: the added token '%s' with single_word is not "
                              "supported",
-                             n < 40 ? (int)n : 40, text);
+                             gguf_quote(quoted, text, n));
         if (added & HF_TOKEN_NORMALIZED && tokenizer->pipeline.prefix_normalized)
             return error_set(err, ERR_UNSUPPORTED,
-                             "tokenizer.json: the added token '%.*s' with normalized beside the "
+                             "tokenizer.json: the added token '%s' with normalized beside the "
                              "normalizer Prepend is not supported",
-                             n < 40 ? (int)n : 40, text);
+                             gguf_quote(quoted, text, n));
         tokenizer->flags[i] |= added & HF_TOKEN_LSTRIP ? TOKEN_STRIPS_LEFT : 0;
         tokenizer->flags[i] |= added & HF_TOKEN_RSTRIP ? TOKEN_STRIPS_RIGHT : 0;
         tokenizer->flags[i] |= added & HF_TOKEN_NORMALIZED ? TOKEN_NORMALIZED : 0;
