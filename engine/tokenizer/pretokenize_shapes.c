@@ -561,6 +561,14 @@ size_t pretokenize_cut_marks(const uint32_t *units, size_t at, size_t end)
     return at;
 }
 
+size_t pretokenize_cut_words(const uint32_t *units, size_t at, size_t end)
+{
+    do
+        at++;
+    while (at < end && (unit_code(units[at]) != 0x2581 || unit_code(units[at - 1]) == 0x2581));
+    return at;
+}
+
 size_t pretokenize_cut_nowhere(const uint32_t *units, size_t at, size_t end)
 {
     (void)units;
@@ -594,11 +602,14 @@ static const struct known_regex known_regexes[] = {
     {"[\\r\\n]", cut_newline, false},
     {"\\s?\\p{L}+", cut_spaced_letters, false},
     {"\\s?\\p{P}+", cut_spaced_punctuation, false},
-    {"\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-"
+    {"\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-"
+     "Ᏽᏸ-"
      "ᏽᲐ-"
-     "ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-"
+     "ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-"
+     "ῼℂℇℊ-"
      "ℓℕℙ-"
-     "ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-"
+     "ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-"
+     "𐓓𐓘-"
      "𐓻"
      "𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
      cut_cased_letters, false},

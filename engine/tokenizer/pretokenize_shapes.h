@@ -1,4 +1,4 @@
-/* The shapes that pretokenize.c gives names to; each ends with NULL. Private to the two. */
+/* The shapes that pretokenize.c gives names to; each ends with NULL. Private to engine/tokenizer. */
 #ifndef WICARA_TOKENIZER_PRETOKENIZE_SHAPES_H
 #define WICARA_TOKENIZER_PRETOKENIZE_SHAPES_H
 
@@ -28,6 +28,7 @@ pretokenize_cut pretokenize_cut_digits;   // Digits in runs
 pretokenize_cut pretokenize_cut_gpt2;     // ByteLevel's own expression
 pretokenize_cut pretokenize_cut_marks;    // in front of each U+2581
 pretokenize_cut pretokenize_cut_nowhere;  // all in one
+pretokenize_cut pretokenize_cut_words;    // in front of U+2581 behind another character
 
 /* The expressions of published tokenizer.json files that there are matchers for. */
 struct known_regex {
