@@ -1,4 +1,4 @@
-/* The shapes that pretokenize.c gives names to; each ends with NULL. Private to engine/tokenizer. */
+/* The shapes that pretokenize.c names; each list ends with NULL. Private to engine/tokenizer. */
 #ifndef WICARA_TOKENIZER_PRETOKENIZE_SHAPES_H
 #define WICARA_TOKENIZER_PRETOKENIZE_SHAPES_H
 
