@@ -166,6 +166,9 @@ test-fuzz:  ## Replay the seeds and kept inputs of each fuzz target under ASan+U
 SECONDS_EACH ?= 60
 fuzz:  ## Fuzz each target for SECONDS_EACH (default 60) seconds
 	@set -e; for t in $(FUZZ_TARGETS); do sh tests/fuzz/run.sh $$t $(SECONDS_EACH); done
+parameters: all  ## Write the table of request parameters into README.md
+	@sh config/setup/parameters.sh $(OUT)/wicara
+.PHONY: parameters
 format:  ## Apply .clang-format to the C sources
 	@git ls-files '*.c' '*.h' | grep -v -e tables -e banned | xargs clang-format-14 -i
 compdb: clean  ## compile_commands.json (needs bear)
@@ -182,9 +185,12 @@ uninstall:  ## Remove what install put there
 PREFIX ?= /usr/local
 .PHONY: test-fuzz fuzz format compdb cover install uninstall
 TORTURE_FLAGS = --model "$(MODEL)" --binary $(OUT)/wicara
-test-torture: all  ## Same bytes and clients that leave, judged over HTTP (seeded samples)
+test-torture: all $(OUT)/wicara_fake  ## Promises judged over HTTP: bytes, leavers, streams, schema (samples)
 	@$(PYTHON) tests/torture/same_bytes.py $(TORTURE_FLAGS) --quick --count 16
 	@$(PYTHON) tests/torture/disconnect.py $(TORTURE_FLAGS) --count 300
+	@$(PYTHON) tests/torture/streamed_whole.py $(TORTURE_FLAGS) --count 40
+	@FAKE_DELAY_MS=0 $(PYTHON) tests/torture/schema.py --model "$(MODEL)" \
+	    --binary $(OUT)/wicara_fake --examples 5
 test-sanitizers: setup-test  ## Unit and API tests under ASan+UBSan; threads and API tests under TSan
 	@$(MAKE) --no-print-directory VARIANT=asan test-unit test-api
 	@$(MAKE) --no-print-directory VARIANT=tsan test-threads test-api

@@ -73,6 +73,7 @@ struct engine_info {
     const char *reply_format;   // how its replies are read ("hermes"), "" without a template
     bool thinks;                // its replies may have a thought
     bool thinking_switch, reasoning_effort;  // variables that its template has a use for
+    bool fills_in;                           // completions may have a suffix
     uint64_t n_parameters;
     size_t n_vocab;
     size_t ctx_train;
@@ -123,6 +124,9 @@ struct job_request {
     /* CHAT: tokens of a thought after which it is ended, by tokens that are not drawn. */
     bool has_thinking_budget;
     size_t thinking_budget;
+    /* Content of the last message, which the answer goes on with: the prompt ends behind it. NULL =
+     * the answer is a new message. */
+    const char *continue_text;
 
     const char *prompt;  // COMPLETION, TOKENIZE: UTF-8 text
     size_t prompt_bytes;
@@ -130,6 +134,14 @@ struct job_request {
     bool parse_special;            // COMPLETION, TOKENIZE: text of control tokens becomes them
     const int32_t *prompt_tokens;  // DETOKENIZE; COMPLETION instead of text
     size_t n_prompt_tokens;
+    const char *suffix;  // COMPLETION: the answer goes between prompt and this; NULL = none
+    size_t suffix_bytes;
+
+    bool prompt_scores;         // EVENT_PROMPT with log-probabilities of the prompt's tokens and
+    int32_t top_prompt_scores;  // 0..ENGINE_TOP_LOGPROBS_MAX alternatives at each
+    bool echo_tokens;           // EVENT_PROMPT also without them
+    bool no_answer;             // only the prompt is computed
+    bool progress;              // EVENT_PROGRESS after each step of the prompt
 
     size_t max_tokens;  // 0 = up to the context
     size_t n_choices;   // 1..ENGINE_CHOICES_MAX
@@ -185,11 +197,15 @@ struct job_token {
     size_t n_bytes;
     const struct job_alternative *top;
     size_t n_top;
+    bool is_control;  // its bytes are no text of the answer
+    uint32_t rank;    // EVENT_PROMPT: 1 = the most probable; 0 = nothing comes before this token
 };
 
 enum job_event_type {
     EVENT_PREPARED,  // the prompt is accepted: every 4xx is decided. First event of CHAT/COMPLETION
     EVENT_REJECTED,  // instead of it: error. Last event
+    EVENT_PROMPT,    // the next tokens of the prompt; all of them come before the first TEXT
+    EVENT_PROGRESS,  // of the prompt: prompt_tokens, cached_tokens, done_tokens, prefill_s
     EVENT_TEXT,      // part of a choice's text
     EVENT_REASONING,  // CHAT: part of its thought
     EVENT_TOOL_CALL,  // CHAT: a call begins; its name, then id_bytes of an id that the model gave
@@ -208,7 +224,7 @@ struct job_event {
     const char *text;  // TEXT, REASONING, TOOL_*, RENDERED: valid UTF-8
     size_t n_bytes;
     size_t id_bytes;  // TOOL_CALL: at the end of the text
-    // TEXT, REASONING, TOOL_*: tokens whose text ends in this part or before it; TOKENS
+    // TEXT, REASONING, TOOL_*: tokens whose text ends in this part or before it; TOKENS; PROMPT
     const struct job_token *tokens;
     size_t n_tokens;
     enum finish_reason finish_reason;
@@ -218,8 +234,9 @@ struct job_event {
     struct error error;                   // REJECTED, FAILED
     uint64_t seed;                        // PREPARED, DONE
     size_t prompt_tokens;                 // PREPARED, DONE
+    size_t done_tokens;                   // PROGRESS: cached ones too
     size_t cached_tokens;                 // DONE: prompt tokens that came from the prefix cache
-    size_t completion_tokens;             // DONE: of all choices
+    size_t completion_tokens;             // parts, FINISHED: so far; DONE: of all choices
     size_t reasoning_tokens;              // DONE: of them, in thoughts
     double queue_s, prefill_s, decode_s;  // DONE
 };

@@ -224,6 +224,8 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
         info->thinking_switch = chat_prompt_info(e->chat_prompt)->thinking_switch;
         info->reasoning_effort = chat_prompt_info(e->chat_prompt)->reasoning_effort;
     }
+    struct fim_tokens fim;
+    info->fills_in = tokenizer_fim(e->tokenizer, &fim);
     info->n_parameters = model->n_parameters;
     info->n_vocab = model->n_vocab;
     info->ctx_train = model->ctx_train;

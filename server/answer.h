@@ -29,6 +29,7 @@ struct answer_choice {
     size_t n_tokens;  // items in the lists
     size_t n_calls;
     size_t n_characters;  // code points of text so far (completions: text_offset)
+    bool started;         // its first event came; the echo is out
     bool finished;
     enum finish_reason finish_reason;
     char *stop;  // the stop string that matched, NULL = none
@@ -36,26 +37,52 @@ struct answer_choice {
     int32_t stop_token;
 };
 
+/* What is said about a prompt, and what stands before its answers when it is echoed. */
+struct answer_prompt {
+    struct buf text;      // echo: the prompt as text
+    bool is_text;         // ... as the client sent it; else the tokens' texts are put together
+    struct buf logprobs;  // echo with logprobs: the same lists as a choice's, for the prompt
+    struct buf token_logprobs;
+    struct buf top_logprobs;
+    struct buf text_offset;
+    struct buf scores;         // prompt_logprobs: the items of vLLM's list
+    size_t n_tokens;           // items in the lists
+    size_t n_characters;       // code points of the text, or of the tokens so far
+    size_t completion_tokens;  // so far
+};
+
 struct answer {
     struct answer_shape shape;
     char id[ANSWER_ID_BYTES];
     struct buf head;  // {"id":...,"seed":..., : the same in every chunk
     uint64_t seed;
-    size_t prompt_tokens;
-    struct answer_choice choices[ENGINE_CHOICES_MAX];
+    size_t prompt_tokens;  // of the first prompt
+    size_t n_choices, n_prompts;
+    struct answer_choice *choices;  // [n_choices] prompt by prompt
+    struct answer_prompt *prompts;  // [n_prompts]
+    struct job_event total;         // usage and times of all prompts
+    size_t n_done;                  // prompts whose choices have all ended
 };
 
-void answer_init(struct answer *answer, const struct answer_shape *shape);
+/* False without memory; release it all the same. */
+bool answer_init(struct answer *answer, const struct answer_shape *shape) MUST_CHECK;
 void answer_release(struct answer *answer);
+/* echo: the prompt as the client sent it. */
+bool answer_set_echo(struct answer *answer, size_t prompt, const char *text,
+                     size_t n_bytes) MUST_CHECK;
 
-/* The prompt was accepted: fixes id, time, model, seed. False without memory. */
+/* The prompts were accepted: fixes id, time, model, seed. False without memory. */
 bool answer_prepare(struct answer *answer, const char *model_id, const char *fingerprint,
                     uint64_t seed, size_t prompt_tokens) MUST_CHECK;
 /* Stream: what comes before the first text. */
 void answer_stream_start(struct answer *answer, struct buf *out);
-/* Parts of a reply, EVENT_FINISHED, EVENT_DONE. A stream appends SSE events; a whole answer
- * gathers, and appends the JSON body at EVENT_DONE. False when memory or a cap gave out. */
-bool answer_event(struct answer *answer, const struct job_event *event, struct buf *out);
+/* An event behind EVENT_PREPARED (which tells the number of prompt tokens and may come too) of one
+ * prompt's job. A stream appends SSE events; a whole answer gathers, and appends the JSON body at
+ * the last EVENT_DONE. False when memory or a cap gave out. */
+bool answer_event(struct answer *answer, size_t prompt, const struct job_event *event,
+                  struct buf *out) MUST_CHECK;
+/* All prompts are done. */
+bool answer_is_done(const struct answer *answer);
 
 /* ---- for the two writers of shapes ---- */
 
@@ -67,6 +94,8 @@ void answer_write_token_ids(struct buf *out, const struct job_token *tokens, siz
                             bool more);
 /* ,"stop_reason":...: the stop string or token that ended a choice; nothing without one. */
 void answer_write_stop_reason(struct buf *out, const char *stop, bool has_token, int32_t token);
+/* vLLM's list, without a comma before it: "prompt_logprobs":[...] */
+void answer_write_prompt_logprobs(struct buf *out, const struct answer_prompt *prompt);
 /* ,"usage":{...},"timings":{...} */
 void answer_write_usage(struct buf *out, const struct job_event *done);
 
@@ -83,6 +112,9 @@ void completion_write_text_chunk(struct answer *answer, const struct job_event *
 void completion_write_finish_chunk(struct answer *answer, const struct job_event *event,
                                    struct buf *out);
 void completion_gather(struct answer *answer, const struct job_event *event);
+void completion_gather_prompt(struct answer *answer, struct answer_prompt *prompt,
+                              const struct job_event *event);
+void completion_write_echo_chunk(struct answer *answer, size_t choice, struct buf *out);
 void completion_write_choice(struct answer *answer, size_t choice, struct buf *out);
 
 #endif

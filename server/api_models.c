@@ -21,7 +21,12 @@ static void write_model(struct app *app, struct buf *out)
                    info->ctx_size, info->n_parameters, info->n_vocab, info->ctx_train,
                    info->weight_bytes);
         buf_append_json(out, info->architecture, strlen(info->architecture));
-        buf_append_char(out, '}');
+        buf_append_text(out, "},\"capabilities\":[\"completion\"");
+        if (info->chat_template[0])
+            buf_append_text(out, ",\"chat\"");
+        if (info->fills_in)
+            buf_append_text(out, ",\"insert\"");
+        buf_append_char(out, ']');
     }
     buf_append_char(out, '}');
 }

@@ -16,7 +16,7 @@
 #include "server/chat_request.h"
 #include "server/generation_request.h"
 
-enum { REPLY_BYTES_MAX = 128 << 20, WORK_ARENA_BYTES = 4 * REQUEST_BODY_BYTES_MAX };
+enum { REPLY_BYTES_MAX = 128 << 20 };
 
 enum text_kind { TEXT_TOKENIZE, TEXT_DETOKENIZE, TEXT_RENDER, TEXT_COUNT };
 
@@ -25,15 +25,6 @@ struct text_work {
     struct job *job;
     enum text_kind kind;
     bool with_pieces, with_texts;  // TOKENIZE
-};
-
-/* What the reader of a body fills in. */
-struct text_request {
-    struct request_body body;
-    struct params params;
-    struct buf ignored;
-    struct arena arena;
-    struct job_request job;
 };
 
 /* A token's bytes as text, or as a list of numbers when they are no text on their own. */
@@ -177,109 +168,85 @@ static enum status read_tokenize(const struct params *params, struct text_work *
 static enum status read_detokenize(const struct params *params, struct job_request *job,
                                    struct arena *arena, struct error *err)
 {
-    const cJSON *list = params->tokens.node;
-    if (!list) {
+    if (!params->tokens.node) {
         return error_set_param(err, ERR_INVALID, "tokens",
                                "'tokens' is required, an array of token ids");
     }
-    size_t n_tokens = (size_t)cJSON_GetArraySize(list), n = 0;
-    int32_t *tokens = arena_alloc(arena, (n_tokens + 1) * sizeof *tokens);
-    if (!tokens)
-        return error_set(err, ERR_MEMORY, "no memory for the tokens");
-    const cJSON *item;
-    cJSON_ArrayForEach(item, list)
-    {
-        double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
-        if (id < 0 || id > INT32_MAX || id != (double)(int32_t)id) {
-            return error_set_param(err, ERR_INVALID, "tokens", "'tokens[%zu]' is not a token id",
-                                   n);
-        }
-        tokens[n++] = (int32_t)id;
-    }
-    job->prompt_tokens = tokens;
-    job->n_prompt_tokens = n_tokens;
-    return OK;
+    return request_read_ids(arena, params->tokens.node, "tokens", &job->prompt_tokens,
+                            &job->n_prompt_tokens, err);
 }
 
 /* Tools, template variables and how the last message is to end: for chats and for /tokenize. */
-static enum status read_chat(struct text_request *text, struct error *err)
+static enum status read_chat(struct generation_request *body, struct job_request *job,
+                             struct error *err)
 {
-    const struct params *params = &text->params;
-    struct job_request *job = &text->job;
+    const struct params *params = &body->params;
     enum status status =
-        chat_messages_check(&params->messages, &text->arena, &job->messages_json, err);
+        chat_messages_check(&params->messages, &body->arena, &job->messages_json, err);
+    if (status == OK)
+        status = chat_end_check(params, &body->arena, job, err);
     if (status == OK && params->tools.node && params->tools.node->child)
-        status = chat_tools_check(&params->tools, &text->arena, &job->tools_json, err);
+        status = chat_tools_check(&params->tools, &body->arena, &job->tools_json, err);
     if (status == OK && params->chat_template_kwargs.node) {
-        status = chat_variables_check(&params->chat_template_kwargs, &text->arena,
+        status = chat_variables_check(&params->chat_template_kwargs, &body->arena,
                                       &job->template_variables_json, err);
     }
     return status;
 }
 
-static enum status read_body(struct text_request *text, struct text_work *work,
-                             const struct app *app, struct error *err)
+static enum status read_body(struct text_work *work, struct http_exchange *exchange,
+                             struct generation_request *body, struct job_request *job,
+                             struct error *err)
 {
     static const enum endpoint endpoints[] = {ENDPOINT_TOKENIZE, ENDPOINT_DETOKENIZE, ENDPOINT_CHAT,
                                               ENDPOINT_CHAT};
     static const enum job_kind kinds[] = {JOB_TOKENIZE, JOB_DETOKENIZE, JOB_RENDER, JOB_TOKENIZE};
-    enum status status =
-        params_parse(endpoints[work->kind], &text->body, app->options->strict_params, &text->params,
-                     &text->ignored, err);
-    if (status == OK)
-        status = request_check_model(&text->params.model, app->model_id, err);
+    const struct app *app = work->request->app;
+    bool strict = app->options->strict_params, chat = endpoints[work->kind] == ENDPOINT_CHAT;
+    size_t n_bytes;
+    const char *text = http_body(exchange, &n_bytes);
+    enum status status = (chat ? generation_request_begin : generation_request_open)(
+        body, endpoints[work->kind], text, n_bytes, app->model_id, strict, err);
+    job->kind = kinds[work->kind];
     if (status != OK)
         return status;
-    text->job.kind = kinds[work->kind];
     if (work->kind == TEXT_DETOKENIZE)
-        return read_detokenize(&text->params, &text->job, &text->arena, err);
-    if (work->kind == TEXT_TOKENIZE && !text->params.messages.node)
-        return read_tokenize(&text->params, work, &text->job, err);
-    work->with_pieces = text->params.with_pieces;
-    work->with_texts = text->params.return_token_strs;
-    return read_chat(text, err);
-}
-
-static enum status begin(struct text_work *work, struct http_exchange *exchange,
-                         struct text_request *text, struct error *err)
-{
-    size_t n_bytes;
-    const char *body = http_body(exchange, &n_bytes);
-    enum status status = request_body_parse(&text->body, body, n_bytes, err);
-    if (status == OK)
-        status = read_body(text, work, work->request->app, err);
-    if (status == OK)
-        status = buf_status(&text->ignored, "the list of ignored fields", err);
-    return status == OK ? submit(work, exchange, &text->job, err) : status;
+        return read_detokenize(&body->params, job, &body->arena, err);
+    if (work->kind == TEXT_TOKENIZE && !body->params.messages.node)
+        return read_tokenize(&body->params, work, job, err);
+    work->with_pieces = body->params.with_pieces;
+    work->with_texts = body->params.return_token_strs;
+    return read_chat(body, job, err);
 }
 
 static void text_request(struct request *request, struct http_exchange *exchange,
                          enum text_kind kind)
 {
     struct error err = {OK, "", ""};
-    struct text_request text = {0};
-    buf_init(&text.ignored, 2 * IGNORED_BYTES_MAX);
-    arena_init(&text.arena, WORK_ARENA_BYTES);
+    struct generation_request body = {0};
+    struct job_request job = {0};
     struct text_work *work = mem_calloc(1, sizeof *work);
     enum status status = OK;
     if (work) {
         work->request = request;
         work->kind = kind;
-        status = begin(work, exchange, &text, &err);
+        status = read_body(work, exchange, &body, &job, &err);
+        if (status == OK)
+            status = buf_status(&body.ignored, "the list of ignored fields", &err);
+        if (status == OK)
+            status = submit(work, exchange, &job, &err);
     } else {
         status = error_set(&err, ERR_MEMORY, "no memory for the request");
     }
     if (status == OK) {
-        if (text.ignored.n_bytes > 0)
-            http_add_header(exchange, "X-Ignored-Params", text.ignored.bytes);
+        if (body.ignored.n_bytes > 0)
+            http_add_header(exchange, "X-Ignored-Params", body.ignored.bytes);
         http_wait(exchange, &text_work_vtable, work);
     } else {
         mem_free(work);
         reply_failure(request, exchange, &err);
     }
-    request_body_release(&text.body);
-    arena_release(&text.arena);
-    buf_release(&text.ignored);
+    generation_request_release(&body);
 }
 
 void api_tokenize(struct request *request, struct http_exchange *exchange)

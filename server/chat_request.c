@@ -268,6 +268,59 @@ static enum status read_logprobs(struct generation_request *request, struct erro
     return OK;
 }
 
+/* Text of a checked message; parts are joined in the arena. NULL without memory. */
+static const char *message_text(const cJSON *message, struct arena *arena)
+{
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
+    if (cJSON_IsString(content))
+        return content->valuestring;
+    struct buf text;
+    buf_init(&text, REQUEST_BODY_BYTES_MAX);
+    const cJSON *part;
+    cJSON_ArrayForEach(part, content)
+    {
+        const char *piece = string_member(part, "text");
+        buf_append_text(&text, piece ? piece : "");
+    }
+    const char *copy =
+        text.failed ? NULL : arena_memdup0(arena, text.bytes ? text.bytes : "", text.n_bytes);
+    buf_release(&text);
+    return copy;
+}
+
+enum status chat_end_check(const struct params *params, struct arena *arena,
+                           struct job_request *job, struct error *err)
+{
+    const cJSON *message, *last = NULL;
+    bool prefix = false;
+    size_t i = 0;
+    cJSON_ArrayForEach(message, params->messages.node)
+    {
+        const cJSON *node = cJSON_GetObjectItemCaseSensitive(message, "prefix");
+        char path[ERROR_PARAM_BYTES];
+        snprintf(path, sizeof path, "messages[%zu].prefix", i++);
+        if (node && !cJSON_IsBool(node) && !cJSON_IsNull(node))
+            return error_set_param(err, ERR_INVALID, path, "'%s' must be a boolean", path);
+        if (cJSON_IsTrue(node) && message->next)
+            return error_set_param(err, ERR_INVALID, path, "only the last message can have '%s'",
+                                   path);
+        prefix = cJSON_IsTrue(node);
+        last = message;
+    }
+    job->no_generation_prompt = !params->add_generation_prompt;
+    if (!prefix && !params->continue_final_message)
+        return OK;
+    const char *role = string_member(last, "role");
+    if (!role || strcmp(role, "assistant") != 0 || is_given(last, "tool_calls")) {
+        return error_set_param(
+            err, ERR_INVALID, "messages",
+            "the last of 'messages' must be the assistant's, without tool calls, to "
+            "be continued");
+    }
+    job->continue_text = message_text(last, arena);
+    return job->continue_text ? OK : error_set(err, ERR_MEMORY, "no memory for the messages");
+}
+
 enum status chat_request_parse(struct generation_request *request, const char *text, size_t n_bytes,
                                const char *model_id, bool strict, struct error *err)
 {
@@ -277,6 +330,8 @@ enum status chat_request_parse(struct generation_request *request, const char *t
     struct job_request *job = &request->job;
     if (status == OK)
         status = chat_messages_check(&params->messages, &request->arena, &job->messages_json, err);
+    if (status == OK)
+        status = chat_end_check(params, &request->arena, job, err);
     if (status == OK)
         status = chat_tools_read(request, err);
     if (status == OK && params->chat_template_kwargs.node) {

@@ -5,6 +5,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/error.h"
 #include "engine/base/mem.h"
+#include "engine/engine.h"
 #include "server/params.h"
 
 /* Checks roles and contents; *out is the JSON text for the template: the client's own text, with
@@ -35,5 +36,10 @@ enum status chat_reasoning_settle(struct generation_request *request,
 /* An object that does not shadow what the template gets from us. */
 enum status chat_variables_check(const struct param_value *variables, struct arena *arena,
                                  const char **out, struct error *err) MUST_CHECK;
+
+/* How the prompt ends: add_generation_prompt, continue_final_message, and "prefix" of the last of
+ * the checked messages. */
+enum status chat_end_check(const struct params *params, struct arena *arena,
+                           struct job_request *job, struct error *err) MUST_CHECK;
 
 #endif

@@ -69,8 +69,8 @@ static enum status read_stream_options(struct generation_request *request, struc
             return error_set_param(err, ERR_INVALID, path, "'%s' must be a boolean", path);
         if (usage)
             request->shape.include_usage = cJSON_IsTrue(option);
-        else if (running && cJSON_IsTrue(option))
-            return error_set_param(err, ERR_UNSUPPORTED, path, "'%s' is not supported", path);
+        else if (running)
+            request->shape.running_usage = cJSON_IsTrue(option);
         else
             params_ignored_add(&request->ignored, path);
     }
@@ -139,6 +139,23 @@ static enum status read_repetition(struct generation_request *request, struct er
     return OK;
 }
 
+static enum status read_prompt_logprobs(struct generation_request *request, struct error *err)
+{
+    const struct params *params = &request->params;
+    request->shape.prompt_logprobs = (int32_t)params->prompt_logprobs;
+    request->shape.progress = params->return_progress && params->stream;
+    request->job.progress = request->shape.progress;
+    if (params->prompt_logprobs < 0)
+        return OK;
+    if (params->stream) {
+        return error_set_param(err, ERR_INVALID, "prompt_logprobs",
+                               "'prompt_logprobs' is not available with 'stream': true");
+    }
+    request->job.prompt_scores = true;
+    request->job.top_prompt_scores = (int32_t)params->prompt_logprobs;
+    return OK;
+}
+
 static void read_numbers(struct generation_request *request)
 {
     const struct params *params = &request->params;
@@ -159,11 +176,12 @@ static void read_numbers(struct generation_request *request)
     request->shape.stream = params->stream;
     request->shape.return_token_ids = params->return_token_ids;
     request->shape.n_choices = (size_t)params->n;
+    request->shape.n_prompts = 1;
 }
 
-enum status generation_request_begin(struct generation_request *request, enum endpoint endpoint,
-                                     const char *text, size_t n_bytes, const char *model_id,
-                                     bool strict, struct error *err)
+enum status generation_request_open(struct generation_request *request, enum endpoint endpoint,
+                                    const char *text, size_t n_bytes, const char *model_id,
+                                    bool strict, struct error *err)
 {
     memset(request, 0, sizeof *request);
     arena_init(&request->arena, ARENA_BYTES_MAX);
@@ -174,8 +192,15 @@ enum status generation_request_begin(struct generation_request *request, enum en
         status = params_parse(endpoint, &request->body, strict, &request->params, &request->ignored,
                               err);
     }
-    if (status == OK)
-        status = request_check_model(&request->params.model, model_id, err);
+    return status == OK ? request_check_model(&request->params.model, model_id, err) : status;
+}
+
+enum status generation_request_begin(struct generation_request *request, enum endpoint endpoint,
+                                     const char *text, size_t n_bytes, const char *model_id,
+                                     bool strict, struct error *err)
+{
+    enum status status =
+        generation_request_open(request, endpoint, text, n_bytes, model_id, strict, err);
     if (status == OK)
         status = read_stream_options(request, err);
     if (status == OK)
@@ -184,6 +209,8 @@ enum status generation_request_begin(struct generation_request *request, enum en
         status = read_seed(request, err);
     if (status == OK)
         status = read_repetition(request, err);
+    if (status == OK)
+        status = read_prompt_logprobs(request, err);
     if (status == OK)
         read_numbers(request);
     return status;

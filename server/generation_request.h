@@ -19,6 +19,8 @@ enum {
     REQUEST_MESSAGES_MAX = 16384,
     REQUEST_TOOLS_MAX = 128,
     FUNCTION_NAME_BYTES_MAX = 128,
+    REQUEST_PROMPTS_MAX = 128,  // of one completion request, each is a job
+    REQUEST_ANSWERS_MAX = 256,  // prompts times choices
     STOPS_MAX = ENGINE_STOPS_MAX
 };
 
@@ -27,10 +29,24 @@ struct answer_shape {
     enum endpoint endpoint;
     bool stream;
     bool include_usage;
+    bool running_usage;       // stream: usage so far in each chunk
+    bool progress;            // stream: how far the prompt is
+    bool echo;                // completions: the prompt stands before each answer
+    int32_t prompt_logprobs;  // vLLM's list, with so many alternatives; -1 = none
+    int32_t top_logprobs;     // alternatives in the legacy lists
     bool return_token_ids;
-    bool logprobs;  // chat: logprobs.content; completions: the legacy lists
-    bool tools;     // chat: the model may call some
-    size_t n_choices;
+    bool logprobs;     // chat: logprobs.content; completions: the legacy lists
+    bool tools;        // chat: the model may call some
+    size_t n_choices;  // to each prompt
+    size_t n_prompts;  // completions: one job each
+};
+
+/* A prompt of a completion request: text, or token ids. */
+struct request_prompt {
+    const char *text;  // NULL = ids
+    size_t n_bytes;
+    const int32_t *ids;
+    size_t n_ids;
 };
 
 /* What a chat body asks of the model's reasoning. */
@@ -47,7 +63,8 @@ struct generation_request {
     struct job_request job;
     struct answer_shape shape;
     struct reasoning_request reasoning;
-    struct buf ignored;  // value of x-ignored-params, "" when all was honoured
+    struct request_prompt *prompts;  // [shape.n_prompts] of completions
+    struct buf ignored;              // value of x-ignored-params, "" when all was honoured
 };
 
 /* Both parse and check a whole body. model_id: the loaded model's; a request for another one is
@@ -62,7 +79,11 @@ void generation_request_release(struct generation_request *request);
 
 /* ---- shared by the two readers ---- */
 
-/* Parses the body against the table and fills what both endpoints share. */
+/* Parses the body against the table of any endpoint and checks the model's name. */
+enum status generation_request_open(struct generation_request *request, enum endpoint endpoint,
+                                    const char *text, size_t n_bytes, const char *model_id,
+                                    bool strict, struct error *err) MUST_CHECK;
+/* The same, and fills what the two generating endpoints share. */
 enum status generation_request_begin(struct generation_request *request, enum endpoint endpoint,
                                      const char *text, size_t n_bytes, const char *model_id,
                                      bool strict, struct error *err) MUST_CHECK;

@@ -24,7 +24,7 @@
 #include "server/model_choice.h"
 #include "server/notify.h"
 #include "server/options.h"
-#include "server/params.h"
+#include "server/params_document.h"
 #include "server/privileges.h"
 #include "server/route.h"
 #include "server/static_files.h"
@@ -337,6 +337,10 @@ static int command(struct program *program)
     }
     if (options->print_config) {
         options_write_config(&program->state, &text);
+        return print(&text);
+    }
+    if (options->print_parameters) {
+        params_write_markdown(&text);
         return print(&text);
     }
     enum log_level level;

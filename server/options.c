@@ -96,6 +96,8 @@ static const struct option_row table[] = {
     COMMAND("config", NULL, OPTION_TEXT, config, "FILE", "read settings from a JSON file"),
     COMMAND("print-config", NULL, OPTION_FLAG, print_config, NULL,
             "print the effective settings and their origin, then exit"),
+    COMMAND("print-parameters", NULL, OPTION_FLAG, print_parameters, NULL,
+            "print the table of request parameters as Markdown, then exit"),
     COMMAND("version", NULL, OPTION_FLAG, version, NULL, "print the version, then exit"),
     COMMAND("help", "-h", OPTION_FLAG, help, NULL, "print this text, then exit"),
 };

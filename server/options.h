@@ -32,7 +32,7 @@ struct options {
     const char *user;
     const char *log_level;
     const char *config;
-    bool print_config, version, help;
+    bool print_config, print_parameters, version, help;
 };
 
 enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_FLAG };

@@ -48,12 +48,14 @@ struct param_value {
 struct params {
     struct param_value model, messages, prompt, stop, logit_bias, seed, stream_options, tools,
         tool_choice, chat_template_kwargs, content, tokens, add_special, add_special_tokens,
-        stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt,
+        stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt, suffix,
         reasoning_effort, reasoning, thinking, enable_thinking;
     bool parallel_tool_calls, stream, logprobs, ignore_eos, return_token_ids, parse_special,
-        with_pieces, return_token_strs, include_stop;
+        with_pieces, return_token_strs, include_stop, echo, add_generation_prompt,
+        continue_final_message, return_progress;
     int64_t n, top_k, top_logprobs, legacy_logprobs, max_tokens, max_completion_tokens, min_tokens,
-        thinking_token_budget, reasoning_budget, penalty_window, dry_allowed_length, dry_window;
+        thinking_token_budget, reasoning_budget, penalty_window, dry_allowed_length, dry_window,
+        prompt_logprobs;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty,
         repeat_penalty, typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier,
         dry_base;

@@ -44,13 +44,21 @@ enum { BOTH = ENDPOINT_CHAT | ENDPOINT_COMPLETIONS };
 #define STRINGS "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}"
 #define IDS                                                                                        \
     "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}"
+#define PARTS                                                                                      \
+    "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"type\","    \
+    "\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":{\"type\":\"string\"}}}}"
+#define CONTENT "\"content\":{\"anyOf\":[{\"type\":\"string\"}," PARTS "]}"
 #define MESSAGES                                                                                   \
-    "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"role\"],"   \
-    "\"properties\":{\"role\":{\"enum\":[\"system\",\"developer\",\"user\",\"assistant\","         \
-    "\"tool\"]},\"content\":{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"null\"},"                \
-    "{\"type\":\"array\",\"items\":{\"type\":\"object\"}}]},\"tool_calls\":{\"type\":\"array\","   \
-    "\"items\":{\"type\":\"object\"}},\"tool_call_id\":{\"type\":\"string\"},"                     \
-    "\"prefix\":{\"type\":\"boolean\"}}}}"
+    "{\"type\":\"array\",\"minItems\":1,\"items\":{\"anyOf\":[{\"type\":\"object\",\"required\":"  \
+    "[\"role\",\"content\"],\"properties\":{\"role\":{\"enum\":[\"system\",\"developer\","         \
+    "\"user\","                                                                                    \
+    "\"assistant\"]}," CONTENT "},\"not\":{\"anyOf\":[{\"required\":[\"tool_calls\"]},"            \
+    "{\"required\":[\"prefix\"]}]}},{\"type\":\"object\",\"required\":[\"role\",\"content\","      \
+    "\"tool_call_id\"],\"properties\":{\"role\":{\"const\":\"tool\"},\"tool_call_id\":{\"type\":"  \
+    "\"string\"}," CONTENT "},\"not\":{\"anyOf\":[{\"required\":[\"tool_calls\"]},{\"required\":"  \
+    "[\"prefix\"]}]}},{\"type\":\"object\",\"required\":[\"role\"],\"anyOf\":[{\"required\":"      \
+    "[\"tool_calls\"]},{\"required\":[\"prefix\"]}],\"properties\":{\"role\":{\"const\":"          \
+    "\"assistant\"},\"prefix\":{\"type\":\"boolean\"},\"tool_calls\":{\"type\":\"array\"}}}]}}"
 
 static const char no_tools[] = "use tools and tool_choice";
 static const char no_schema[] = "constrained output is not available in this version";
@@ -74,8 +82,10 @@ static const struct param table[] = {
           "\"include_obfuscation\":{\"type\":\"boolean\"}}}",
           "include_usage: a last chunk with usage; continuous_usage_stats: usage in each chunk"),
     HONOUR("n", BOTH, TYPE_INT, RANGE(1, 8), false, 1, n, "answers to the same prompt"),
-    HONOUR("max_tokens", BOTH, TYPE_INT, RANGE(1, INT_MAX_RANGE), false, 0, max_tokens,
-           "most tokens of an answer; without it a chat may fill the context, a completion has 16"),
+    HONOUR("max_tokens", CHAT, TYPE_INT, RANGE(1, INT_MAX_RANGE), false, 0, max_tokens,
+           "most tokens of the answer; without it the answer may fill the context"),
+    HONOUR("max_tokens", COMPLETIONS, TYPE_INT, RANGE(0, INT_MAX_RANGE), false, 16, max_tokens,
+           "most tokens of the answer; 0: only the prompt is looked at (echo, logprobs)"),
     HONOUR("max_completion_tokens", CHAT, TYPE_INT, RANGE(1, INT_MAX_RANGE), false, 0,
            max_completion_tokens, "the newer name of max_tokens, wins over it"),
     HONOUR("temperature", BOTH, TYPE_NUMBER, RANGE(0, 2), false, 0.8, temperature,
@@ -135,8 +145,9 @@ static const struct param table[] = {
           "\"maxItems\":16,\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":256}}]}",
           "up to 16 texts that end the answer; they are not shown"),
     VALUE("logit_bias", BOTH, TYPE_OBJECT | TYPE_ARRAY, logit_bias,
-          "{\"oneOf\":[{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\","
-          "\"minimum\":-100,\"maximum\":100}},{\"type\":\"array\",\"items\":{\"type\":"
+          "{\"oneOf\":[{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[0-9]+$\"},"
+          "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}},{"
+          "\"type\":\"array\",\"items\":{\"type\":"
           "\"array\",\"minItems\":2,\"maxItems\":2,\"items\":{\"oneOf\":[{\"type\":\"string\"},"
           "{\"type\":\"number\"},{\"type\":\"boolean\"}]}}}]}",
           "token id to a number that is added to its logit, -100 bans; or llama.cpp's pairs "
@@ -145,8 +156,24 @@ static const struct param table[] = {
            "log-probabilities of the answer's tokens"),
     HONOUR("top_logprobs", CHAT, TYPE_INT, RANGE(0, 20), false, -1, top_logprobs,
            "alternatives at each token; needs logprobs"),
-    HONOUR("logprobs", COMPLETIONS, TYPE_INT, RANGE(0, 5), false, -1, legacy_logprobs,
-           "log-probabilities and this many alternatives at each token"),
+    HONOUR("logprobs", COMPLETIONS, TYPE_INT, RANGE(0, 20), false, -1, legacy_logprobs,
+           "log-probabilities and this many alternatives at each token; with echo of the prompt's "
+           "too"),
+    HONOUR("echo", COMPLETIONS, TYPE_BOOL, ANY_RANGE, false, 0, echo,
+           "the prompt stands before each answer"),
+    VALUE("suffix", COMPLETIONS, TYPE_STRING, suffix, NULL,
+          "fill in the middle: the answer goes between prompt and suffix (models trained for it)"),
+    HONOUR(
+        "prompt_logprobs", BOTH, TYPE_INT, RANGE(0, 20), false, -1, prompt_logprobs,
+        "adds log-probabilities of the prompt's tokens and this many alternatives; not streamed"),
+    HONOUR("return_progress", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, return_progress,
+           "streams tell how far the prompt is (prompt_progress, as llama.cpp)"),
+    HONOUR("continue_final_message", CHAT | TOKENIZE, TYPE_BOOL, ANY_RANGE, false, 0,
+           continue_final_message,
+           "the answer goes on with the last message, which must be the assistant's; so does "
+           "\"prefix\": true in that message"),
+    HONOUR("add_generation_prompt", CHAT | TOKENIZE, TYPE_BOOL, ANY_RANGE, false, 1,
+           add_generation_prompt, "false: the prompt ends with the last message"),
     HONOUR("ignore_eos", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, ignore_eos,
            "go on after the model's end of the answer"),
     HONOUR("return_token_ids", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, return_token_ids,
@@ -210,14 +237,9 @@ static const struct param table[] = {
     REFUSE("documents", CHAT, TYPE_ARRAY, "[]", "documents are not available"),
     REFUSE("chat_template", CHAT | TOKENIZE, TYPE_STRING, NULL,
            "the model's own template is always used"),
-    REFUSE("add_generation_prompt", CHAT, TYPE_BOOL, "true", "a reply always starts a new turn"),
-    REFUSE("continue_final_message", CHAT, TYPE_BOOL, "false", "a reply always starts a new turn"),
-    REFUSE("echo", BOTH, TYPE_BOOL, "false", "echo is not available in this version"),
-    REFUSE("suffix", COMPLETIONS, TYPE_STRING, "\"\"", "fill-in-the-middle is not available"),
+    REFUSE("echo", CHAT, TYPE_BOOL, "false", "the answer holds new text only"),
     REFUSE("best_of", BOTH, TYPE_INT, "1", "use n and choose among the answers"),
     REFUSE("use_beam_search", BOTH, TYPE_BOOL, "false", "beam search is not available"),
-    REFUSE("prompt_logprobs", BOTH, TYPE_INT | TYPE_BOOL, "false",
-           "log-probabilities of the prompt are not available in this version"),
     REFUSE("stop_regex", BOTH, TYPE_STRING | TYPE_ARRAY, "\"\"|[]", "use stop strings"),
     REFUSE("skip_special_tokens", BOTH, TYPE_BOOL, "true", "control tokens are never shown"),
     REFUSE("logits_processors", BOTH, TYPE_ANY, "[]", no_sampler),

@@ -20,6 +20,7 @@ static const struct route table[] = {
     {"POST", "/tokenize", false, AUTH_KEY, api_tokenize},
     {"POST", "/detokenize", false, AUTH_KEY, api_detokenize},
     {"POST", "/apply-template", false, AUTH_KEY, api_render},
+    {"GET", "/openapi.json", false, AUTH_OPEN, api_openapi},
     {"GET", "/props", false, AUTH_KEY, api_props},
     {"GET", "/metrics", false, AUTH_KEY, api_metrics},
     {"GET", "/health", false, AUTH_OPEN, api_health},

@@ -48,6 +48,7 @@ void api_tokenize(struct request *request, struct http_exchange *exchange);
 void api_detokenize(struct request *request, struct http_exchange *exchange);
 void api_render(struct request *request, struct http_exchange *exchange);
 void api_count(struct request *request, struct http_exchange *exchange);
+void api_openapi(struct request *request, struct http_exchange *exchange);
 void api_health(struct request *request, struct http_exchange *exchange);
 void api_live(struct request *request, struct http_exchange *exchange);
 void api_metrics(struct request *request, struct http_exchange *exchange);

@@ -168,6 +168,8 @@ static void plan_step(struct forward *f)
             assert(r->token >= 0 && (size_t)r->token < model->config.n_vocab);
             if (r->outputs & ROW_LOGITS)
                 model->scratch.output_row[f->n_outputs++] = (uint32_t)next;
+            else if (r->outputs & ROW_SCORE)
+                model->scratch.output_row[model->rows_max - ++f->n_scores] = (uint32_t)next;
         }
         plan_run(f, row, next - row);
     }
@@ -176,8 +178,8 @@ static void plan_step(struct forward *f)
         attention_plan_end(&model->attention[g], pool_threads(f->pool));
 }
 
-/* Final norm and logits, of the rows that ask for them alone. */
-static void output_block(const struct forward *f)
+/* Final norm and logits of `n` step rows, those of `source` alone. */
+static void output_block(const struct forward *f, const uint32_t *source, size_t n)
 {
     const struct model *model = f->model;
     const struct model_weights *weights = &model->weights;
@@ -185,12 +187,30 @@ static void output_block(const struct forward *f)
         .before = BEFORE_FEED_FORWARD,
         .layer = weights->n_layers - 1,
         .weight = weights->output_norm,
-        .source = model->scratch.output_row,
-        .to = input_of(f, f->n_outputs, model->config.n_embd, weight_needs_q8(&weights->output)),
+        .source = source,
+        .to = input_of(f, n, model->config.n_embd, weight_needs_q8(&weights->output)),
     };
     norm_rows(f, &norm);
     matmul(model->kernels, f->pool, &weights->output, &norm.to, f->step->logits,
            model->config.n_vocab);
+}
+
+/* The rows to score, a tile of logits at a time. They were listed from the end of the array. */
+static void score_rows(const struct forward *f)
+{
+    const struct model *model = f->model;
+    uint32_t *rows = model->scratch.output_row + model->rows_max - f->n_scores;
+    for (size_t i = 0, k = f->n_scores; i + 1 < k; i++) {
+        uint32_t row = rows[--k];
+        rows[k] = rows[i];
+        rows[i] = row;
+    }
+    for (size_t first = 0, n; first < f->n_scores; first += n) {
+        size_t left = f->n_scores - first;
+        n = left < model->outputs_max ? left : model->outputs_max;
+        output_block(f, rows + first, n);
+        f->step->score(f->step->context, first, n, f->step->logits);
+    }
 }
 
 enum status model_forward(struct model *model, struct pool *pool, const struct kv_cache *cache,
@@ -210,8 +230,10 @@ enum status model_forward(struct model *model, struct pool *pool, const struct k
         if (step->abandoned && step->abandoned(step->context))
             status = ERR_CANCELLED;
     }
+    if (status == OK && f.n_scores > 0)
+        score_rows(&f);
     if (status == OK && f.n_outputs > 0)
-        output_block(&f);
+        output_block(&f, model->scratch.output_row, f.n_outputs);
     mem_guard_leave();
     return status;
 }

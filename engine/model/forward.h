@@ -12,6 +12,7 @@ struct forward {
     const struct step *step;
     size_t n_rows;
     size_t n_outputs;
+    size_t n_scores;
 };
 
 /* ---- row passes ---- */

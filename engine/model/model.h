@@ -68,7 +68,8 @@ void model_digest(const struct model *model, uint8_t out[SHA256_BYTES]);
 /* Purposes for which a row's output is computed. */
 enum row_output {
     ROW_NONE = 0,
-    ROW_LOGITS = 1 << 0,  // logits after this row, for sampling or log-probabilities
+    ROW_LOGITS = 1 << 0,  // logits after this row, for sampling
+    ROW_SCORE = 1 << 1,   // logits after this row, for step.score; not together with ROW_LOGITS
 };
 
 struct step_row {
@@ -85,7 +86,12 @@ struct step {
     size_t n_rows;  // <= rows_max
     const struct sequence *const *sequences;
     size_t n_sequences;
-    float *logits;  // [rows with ROW_LOGITS, n_vocab] f32, in row order
+    float *logits;  // [rows with ROW_LOGITS, n_vocab] f32, in row order; [outputs_max, n_vocab] for
+                    // tiles of the rows with ROW_SCORE before that
+    /* Called by worker 0 for tiles of the rows with ROW_SCORE, in their order: `first` counts them,
+     * logits [n, n_vocab] are gone when it returns. All rows' logits never exist at once. It must
+     * not allocate; it may use the pool. NULL when no row has ROW_SCORE. */
+    void (*score)(void *context, size_t first, size_t n, const float *logits);
     /* Asked between layers by worker 0: true = nobody wants this step any more. May be NULL. */
     bool (*abandoned)(void *context);
     void *context;

@@ -56,7 +56,7 @@ struct scratch {
     struct q8_rows q8;     // the same quantised, R rows of up to input_cols; n_cols set by the user
     float *cos_sin;        // [R, n_rot] rope angles of each row
     int32_t *row_block;    // [n_groups, R] KV block of each row's position
-    uint32_t *output_row;  // [R] step rows that have logits, in order
+    uint32_t *output_row;  // [R] step rows with logits, in order; rows to score at the end
     struct moe_scratch moe;
     struct mla_scratch mla;
     size_t y_stride;

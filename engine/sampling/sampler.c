@@ -447,6 +447,7 @@ enum status sampler_draw(struct sampler *sampler, float *logits, uint32_t positi
     }
     restore(s, logits);
     out->n_top = 0;
+    out->rank = 0;
     out->logprob = 0;
     if (s->params.top_logprobs < 0)
         return OK;

@@ -65,6 +65,8 @@ static double seconds(int64_t from_ns, int64_t to_ns)
 static void send_done(struct scheduler *s, struct job *job, int64_t now_ns)
 {
     struct metrics *metrics = s->parts.metrics;
+    if (job->first_token_ns == 0)  // no answer was wanted
+        job->first_token_ns = now_ns;
     struct job_event event = {
         .type = EVENT_DONE,
         .seed = job->seed,
@@ -84,7 +86,7 @@ static void send_done(struct scheduler *s, struct job *job, int64_t now_ns)
 
 /* ---- parts ---- */
 
-static bool room_for_event(struct scheduler *s, size_t n_tokens)
+bool scheduler_room_for_event(struct scheduler *s, size_t n_tokens)
 {
     if (n_tokens <= s->n_event_tokens_max)
         return true;
@@ -102,14 +104,18 @@ static bool room_for_event(struct scheduler *s, size_t n_tokens)
     return true;
 }
 
-static void fill_token(struct scheduler *s, const struct sample *sample, size_t i)
+void scheduler_fill_token(struct scheduler *s, const struct sample *sample, size_t i)
 {
     const struct tokenizer *tokenizer = s->parts.tokenizer;
     struct job_token *token = &s->event_tokens[i];
     struct job_alternative *top = s->event_top + i * ENGINE_TOP_LOGPROBS_MAX;
-    *token = (struct job_token){
-        .token = sample->token, .logprob = sample->logprob, .top = top, .n_top = sample->n_top};
+    *token = (struct job_token){.token = sample->token,
+                                .logprob = sample->logprob,
+                                .top = top,
+                                .n_top = sample->n_top,
+                                .rank = sample->rank};
     token->bytes = tokenizer_piece(tokenizer, sample->token, &token->n_bytes);
+    token->is_control = tokenizer_is_control(tokenizer, sample->token);
     for (size_t k = 0; k < sample->n_top; k++) {
         top[k] = (struct job_alternative){.token = sample->top[k].token,
                                           .logprob = sample->top[k].logprob};
@@ -132,10 +138,10 @@ static enum job_event_type event_type(enum reply_part_type type)
 static enum status send_parts(struct scheduler *s, struct job *job, uint32_t c, struct error *err)
 {
     struct output *output = &job->choices[c].output;
-    if (!room_for_event(s, output->n_ready))
+    if (!scheduler_room_for_event(s, output->n_ready))
         return error_set(err, ERR_MEMORY, "no memory for the answer's tokens");
     for (size_t i = 0; i < output->n_ready; i++)
-        fill_token(s, &output->tokens[i].sample, i);
+        scheduler_fill_token(s, &output->tokens[i].sample, i);
     const struct reply_part none = {.type = REPLY_CONTENT};
     const struct reply_part *parts = output->n_parts > 0 ? output->parts : &none;
     size_t n_parts = output->n_parts > 0 ? output->n_parts : 1;
@@ -151,6 +157,7 @@ static enum status send_parts(struct scheduler *s, struct job *job, uint32_t c, 
             .id_bytes = parts[i].id_bytes,
             .tokens = s->event_tokens,
             .n_tokens = i + 1 == n_parts ? output->n_ready : 0,
+            .completion_tokens = job->completion_tokens,
         };
         status = event_queue_push(&job->events, &event, err);
         text += parts[i].n_bytes;
@@ -238,6 +245,7 @@ static enum status finish_choice(struct scheduler *s, struct draw *draw, enum fi
         .stop = choice->output.matcher.match,
         .has_stop_token = choice->has_stop_token,
         .stop_token = choice->stop_token,
+        .completion_tokens = job->completion_tokens,
     };
     enum status status = event_queue_push(&job->events, &event, err);
     if (status != OK)
@@ -257,7 +265,7 @@ static enum status finish_choice(struct scheduler *s, struct draw *draw, enum fi
     return OK;
 }
 
-static void pause_if_full(struct scheduler *s, int32_t slot)
+void scheduler_pause_if_full(struct scheduler *s, int32_t slot)
 {
     struct job *job = s->slots[slot];
     if (job->is_paused || !event_queue_is_full(&job->events))
@@ -298,6 +306,8 @@ static enum status deliver(struct scheduler *s, struct draw *draw, struct error 
         *err = draw->err;
         status = draw->status;
     }
+    if (status == OK && draw->job->request.no_answer)
+        return finish_choice(s, draw, FINISH_LENGTH, err);
     if (status != OK)
         return status;
     // Tokens without text of their own wait for the next text, the last ones go as they are.
@@ -309,7 +319,7 @@ static enum status deliver(struct scheduler *s, struct draw *draw, struct error 
         return finish_choice(s, draw, reason, err);
     if (draw->n_drafts > 0)
         keep_drafts(draw);
-    pause_if_full(s, draw->slot);
+    scheduler_pause_if_full(s, draw->slot);
     return OK;
 }
 

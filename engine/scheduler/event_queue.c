@@ -191,6 +191,7 @@ enum status event_queue_push(struct event_queue *queue, const struct job_event *
     struct event_node *node = find_same(queue, event);
     if (node != NULL) {
         done = node_append(node, event);
+        node->event.completion_tokens = event->completion_tokens;
         queue->n_bytes -= node->bytes;
         node->bytes = node_bytes(node);
         queue->n_bytes += node->bytes;

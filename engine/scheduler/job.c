@@ -100,15 +100,20 @@ static bool copy_request(struct job *job, const struct job_request *from)
         if (to->prompt == NULL)
             return false;
     }
+    if (from->suffix != NULL) {
+        to->suffix = arena_memdup0(&job->arena, from->suffix, from->suffix_bytes);
+        if (to->suffix == NULL)
+            return false;
+    }
     const void *ids = from->prompt_tokens, *bias = from->logit_bias;
     if (!copy_array(job, &ids, from->n_prompt_tokens, sizeof *from->prompt_tokens) ||
         !copy_array(job, &bias, from->n_logit_bias, sizeof *from->logit_bias))
         return false;
     to->prompt_tokens = ids;
     to->logit_bias = bias;
-    return copy_text(job, &to->messages_json) && copy_text(job, &to->tools_json) &&
-           copy_text(job, &to->template_variables_json) && copy_stops(job, from) &&
-           copy_sampling(job, from);
+    return copy_text(job, &to->messages_json) && copy_text(job, &to->continue_text) &&
+           copy_text(job, &to->tools_json) && copy_text(job, &to->template_variables_json) &&
+           copy_stops(job, from) && copy_sampling(job, from);
 }
 
 enum status job_create(struct job **out, const struct job_request *request, struct wakeup *wakeup,

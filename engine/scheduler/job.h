@@ -60,6 +60,7 @@ struct job {
     size_t n_live;  // choices that have not ended
     bool is_paused;
     int64_t paused_ns;  // since when
+    size_t n_scored;    // prompt tokens whose log-probabilities are out (the first has none)
     bool is_waiting;    // counted in metrics.jobs_waiting
     size_t cached_tokens;
     size_t completion_tokens, reasoning_tokens;

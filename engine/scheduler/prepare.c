@@ -20,6 +20,44 @@ static enum status encode(const struct prepare *prepare, const struct prompt_tex
     return tokenizer_encode(prepare->tokenizer, text, add_special, 0, &job->prompt, err);
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Ends the rendered text behind the last place where `content` stands in it. Templates trim content
+ * or leave it; white space at its end stays where the template left it. Source: transformers'
+ * continue_final_message. On an error `out` is released. */
+static enum status cut_behind(struct chat_prompt_output *out, const char *content,
+                              struct error *err)
+{
+    while (is_space(*content))
+        content++;
+    size_t n_whole = strlen(content), n = n_whole;
+    while (n > 0 && is_space(content[n - 1]))
+        n--;
+    const char *text = out->text.bytes, *found = NULL;
+    for (size_t at = out->text.n_bytes; n > 0 && at >= n && !found; at--)
+        if (memcmp(text + at - n, content, n) == 0)
+            found = text + at - n;
+    if (!found) {
+        chat_prompt_output_release(out);
+        return error_set_param(err, ERR_INVALID, "messages",
+                               n == 0 ? "the last message has no text to continue"
+                                      : "the model's template does not show the last message as it "
+                                        "is, so it cannot be continued");
+    }
+    size_t first = (size_t)(found - text), left = out->text.n_bytes - first;
+    bool is_whole = left >= n_whole && memcmp(found, content, n_whole) == 0;
+    size_t end = first + (is_whole ? n_whole : n);
+    buf_truncate(&out->text, end);
+    while (out->n_untrusted > 0 && out->untrusted[out->n_untrusted - 1].first >= end)
+        out->n_untrusted--;
+    if (out->n_untrusted > 0 && out->untrusted[out->n_untrusted - 1].last > end)
+        out->untrusted[out->n_untrusted - 1].last = end;
+    return OK;
+}
+
 static enum status render(const struct prepare *prepare, const struct job *job,
                           struct chat_prompt_output *out, struct error *err)
 {
@@ -31,10 +69,13 @@ static enum status render(const struct prepare *prepare, const struct job *job,
         .messages_json = request->messages_json,
         .tools_json = request->tools_json,
         .variables_json = request->template_variables_json,
-        .add_generation_prompt = !request->no_generation_prompt,
+        .add_generation_prompt = !request->no_generation_prompt && request->continue_text == NULL,
         .now_unix_s = request->arrival_unix_s,
     };
-    return chat_prompt_render(prepare->chat_prompt, &input, out, err);
+    enum status status = chat_prompt_render(prepare->chat_prompt, &input, out, err);
+    return status == OK && request->continue_text != NULL
+               ? cut_behind(out, request->continue_text, err)
+               : status;
 }
 
 /* How this reply is to be read, which the prompt decides in part. */
@@ -119,6 +160,52 @@ static enum status take_ids(const struct prepare *prepare, struct job *job, stru
     return OK;
 }
 
+static enum status append_id(struct token_list *list, int32_t id, struct error *err)
+{
+    if (list->n_ids == list->capacity) {
+        int32_t *ids = mem_realloc_array(list->ids, 2 * list->n_ids + 8, sizeof *ids);
+        if (ids == NULL)
+            return error_set(err, ERR_MEMORY, "no memory for the prompt");
+        list->ids = ids;
+        list->capacity = 2 * list->n_ids + 8;
+    }
+    list->ids[list->n_ids++] = id;
+    return OK;
+}
+
+/* Fill in the middle, as the model was trained for it: <prefix> text <suffix> text <middle>, behind
+ * the beginning-of-text token where there is one. */
+static enum status fill_in(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    const struct job_request *request = &job->request;
+    const struct tokenizer *tokenizer = prepare->tokenizer;
+    struct fim_tokens fim;
+    if (!tokenizer_fim(tokenizer, &fim))
+        return error_set_param(err, ERR_UNSUPPORTED, "suffix",
+                               "this model has no tokens for filling in the middle");
+    if (request->n_prompt_tokens > 0)
+        return error_set_param(err, ERR_UNSUPPORTED, "suffix",
+                               "'suffix' needs a prompt of text, not of token ids");
+    struct text_span before = {0, request->prompt_bytes}, behind = {0, request->suffix_bytes};
+    struct prompt_text prefix = {request->prompt, request->prompt_bytes, &before,
+                                 request->prompt_bytes > 0};
+    struct prompt_text suffix = {request->suffix, request->suffix_bytes, &behind,
+                                 request->suffix_bytes > 0};
+    struct token_list *out = &job->prompt;
+    enum status status = OK;
+    if (tokenizer_adds_bos(tokenizer) && tokenizer_bos(tokenizer) != TOKEN_NONE)
+        status = append_id(out, tokenizer_bos(tokenizer), err);
+    if (status == OK)
+        status = append_id(out, fim.prefix, err);
+    if (status == OK)
+        status = encode(prepare, &prefix, false, job, err);
+    if (status == OK)
+        status = append_id(out, fim.suffix, err);
+    if (status == OK)
+        status = encode(prepare, &suffix, false, job, err);
+    return status == OK ? append_id(out, fim.middle, err) : status;
+}
+
 static const char *prompt_param(const struct job *job)
 {
     return job->request.kind == JOB_CHAT ? "messages" : "prompt";
@@ -129,6 +216,8 @@ static enum status make_prompt(const struct prepare *prepare, struct job *job, s
     enum status status;
     if (job->request.kind == JOB_CHAT)
         status = tokenize_messages(prepare, job, err);
+    else if (job->request.suffix != NULL)
+        status = fill_in(prepare, job, err);
     else if (job->request.n_prompt_tokens > 0)
         status = take_ids(prepare, job, err);
     else
@@ -153,8 +242,9 @@ static size_t pool_room(const struct prepare *prepare, size_t n_prompt, size_t n
 static enum status check_room(const struct prepare *prepare, struct job *job, struct error *err)
 {
     size_t n_prompt = job->prompt.n_ids, ctx = prepare->ctx_size, n = job->request.n_choices;
-    size_t asked = job->request.max_tokens;
-    if (n_prompt >= ctx)
+    bool no_answer = job->request.no_answer;
+    size_t asked = no_answer ? 0 : job->request.max_tokens;
+    if (no_answer ? n_prompt > ctx : n_prompt >= ctx)
         return error_set_param(err, ERR_CONTEXT, prompt_param(job),
                                "the prompt has %zu tokens, which leaves no room for an answer in "
                                "the context of %zu tokens",
@@ -176,8 +266,29 @@ static enum status check_room(const struct prepare *prepare, struct job *job, st
             "the KV cache of %zu tokens",
             n, n_prompt, asked > 0 ? asked : 1,
             (size_t)prepare->limits.n_blocks * (size_t)prepare->limits.block_tokens);
+    if (no_answer)
+        room = 0;
     job->max_tokens = asked > 0 ? asked : room < ctx - n_prompt ? room : ctx - n_prompt;
     return OK;
+}
+
+/* The first n tokens of the prompt as an event. */
+static enum status push_tokens(const struct prepare *prepare, struct job *job,
+                               enum job_event_type type, size_t n, struct error *err)
+{
+    struct job_token *tokens = mem_calloc(n + 1, sizeof *tokens);
+    if (tokens == NULL)
+        return error_set(err, ERR_MEMORY, "no memory for %zu tokens", n);
+    for (size_t i = 0; i < n; i++) {
+        tokens[i].token = job->prompt.ids[i];
+        tokens[i].bytes =
+            tokenizer_piece(prepare->tokenizer, job->prompt.ids[i], &tokens[i].n_bytes);
+        tokens[i].is_control = tokenizer_is_control(prepare->tokenizer, job->prompt.ids[i]);
+    }
+    struct job_event event = {.type = type, .tokens = tokens, .n_tokens = n};
+    enum status status = event_queue_push(&job->events, &event, err);
+    mem_free(tokens);
+    return status;
 }
 
 static enum status prepare_generation(const struct prepare *prepare, struct job *job,
@@ -192,7 +303,13 @@ static enum status prepare_generation(const struct prepare *prepare, struct job 
         return status;
     struct job_event event = {
         .type = EVENT_PREPARED, .seed = job->seed, .prompt_tokens = job->prompt.n_ids};
-    return event_queue_push(&job->events, &event, err);
+    status = event_queue_push(&job->events, &event, err);
+    job->n_scored = 1;
+    if (status == OK && job->request.prompt_scores)
+        status = push_tokens(prepare, job, EVENT_PROMPT, 1, err);  // the scheduler sends the rest
+    else if (status == OK && job->request.echo_tokens)
+        status = push_tokens(prepare, job, EVENT_PROMPT, job->prompt.n_ids, err);
+    return status;
 }
 
 static enum status answer_render(const struct prepare *prepare, struct job *job, struct error *err)
@@ -213,21 +330,7 @@ static enum status answer_tokenize(const struct prepare *prepare, struct job *jo
 {
     enum status status = job->request.messages_json != NULL ? tokenize_messages(prepare, job, err)
                                                             : tokenize_text(prepare, job, err);
-    if (status != OK)
-        return status;
-    size_t n = job->prompt.n_ids;
-    struct job_token *tokens = mem_calloc(n + 1, sizeof *tokens);
-    if (tokens == NULL)
-        return error_set(err, ERR_MEMORY, "no memory for %zu tokens", n);
-    for (size_t i = 0; i < n; i++) {
-        tokens[i].token = job->prompt.ids[i];
-        tokens[i].bytes =
-            tokenizer_piece(prepare->tokenizer, job->prompt.ids[i], &tokens[i].n_bytes);
-    }
-    struct job_event event = {.type = EVENT_TOKENS, .tokens = tokens, .n_tokens = n};
-    status = event_queue_push(&job->events, &event, err);
-    mem_free(tokens);
-    return status;
+    return status == OK ? push_tokens(prepare, job, EVENT_TOKENS, job->prompt.n_ids, err) : status;
 }
 
 static enum status answer_detokenize(const struct prepare *prepare, struct job *job,

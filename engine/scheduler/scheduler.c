@@ -31,9 +31,12 @@ enum status scheduler_create(struct scheduler **out, const struct scheduler_part
     size_t n_rows = n_outputs + (size_t)parts->limits.prefill_rows_max;
     s->rows = mem_alloc_array(n_rows, sizeof *s->rows);
     s->draws = mem_alloc_array(n_sequences, sizeof *s->draws);
+    s->scores = mem_alloc_array(n_rows, sizeof *s->scores);
+    s->score_keys = mem_alloc_array(n_outputs * TOP_LOGPROBS_MAX, sizeof *s->score_keys);
     if (size_mul(n_outputs * sizeof *s->logits, s->n_vocab, &s->logits_bytes))
         s->logits = mem_map(s->logits_bytes);
-    if (s->rows == NULL || s->draws == NULL || s->logits == NULL) {
+    if (s->rows == NULL || s->draws == NULL || s->logits == NULL || s->scores == NULL ||
+        s->score_keys == NULL) {
         scheduler_free(s);
         return error_set(err, ERR_MEMORY, "no memory for steps of %zu sequences", n_sequences);
     }
@@ -49,6 +52,8 @@ void scheduler_free(struct scheduler *s)
         assert(s->slots[i] == NULL);
     mem_free(s->rows);
     mem_free(s->draws);
+    mem_free(s->scores);
+    mem_free(s->score_keys);
     if (s->logits != NULL)
         mem_unmap(s->logits, s->logits_bytes);
     mem_free(s->event_tokens);
@@ -218,6 +223,9 @@ static void match_prefix(struct scheduler *s, int32_t slot, bool is_first)
     struct job_choice *choice = &job->choices[leader];
     // Choices are forked at the end of the prompt, so the leader must still have to compute there.
     size_t n_known = job->n_live > 1 ? job->prompt.n_ids : choice->n_tokens;
+    // The row before the first prompt token without its log-probability must run.
+    if (job->request.prompt_scores && job->n_scored < n_known)
+        n_known = job->n_scored;
     size_t n_found = sequence_match_prefix(choice->sequence, choice->tokens, n_known);
     scheduler_apply(
         s, (struct batch_event){.type = BATCH_MATCHED, .job = slot, .n_tokens = (int32_t)n_found});

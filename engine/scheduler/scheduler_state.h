@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "engine/sampling/logprobs.h"
 #include "engine/sampling/sampler.h"
 #include "engine/scheduler/scheduler.h"
 
@@ -19,6 +20,15 @@ struct draw {
     size_t n_samples;    // of them, drawn; the ones but the last were guessed
     enum status status;  // of the draw behind them
     struct error err;
+};
+
+/* A row of the step whose logits say how probable the prompt's next token was. */
+struct score {
+    int32_t item;   // of the plan
+    int32_t token;  // the next one
+    size_t n_top;
+    bool is_bad;  // the row holds no numbers
+    struct sample sample;
 };
 
 struct scheduler {
@@ -37,7 +47,12 @@ struct scheduler {
     const struct sequence *sequences[BATCH_SEQUENCES_MAX];
     float *logits;  // [sequences_max + draft_rows_max, n_vocab]
     size_t logits_bytes;
-    struct draw *draws;  // [sequences_max]
+    struct draw *draws;    // [sequences_max]
+    struct score *scores;  // [rows], in row order; n_scores in this step
+    size_t n_scores;
+    rank_key *score_keys;       // [rows of logits, TOP_LOGPROBS_MAX] scratch of a tile
+    const float *score_logits;  // the tile's, n_vocab each
+    size_t score_first;
 
     struct job_token *event_tokens;     // [n_event_tokens_max]
     struct job_alternative *event_top;  // [n_event_tokens_max * ENGINE_TOP_LOGPROBS_MAX]
@@ -52,7 +67,16 @@ static inline void scheduler_apply(struct scheduler *s, struct batch_event event
 /* step.c: plans and runs one step; false when there was nothing to run. */
 bool scheduler_step(struct scheduler *s);
 
+/* step_scores.c: log-probabilities of prompts. */
+bool scheduler_scores_row(struct scheduler *s, const struct batch_item *item, int32_t i_item,
+                          int32_t position);
+void scheduler_score_tile(void *context, size_t first, size_t n, const float *logits);
+void scheduler_send_scores(struct scheduler *s);
+
 /* deliver.c */
+void scheduler_fill_token(struct scheduler *s, const struct sample *sample, size_t i);
+bool scheduler_room_for_event(struct scheduler *s, size_t n_tokens);
+void scheduler_pause_if_full(struct scheduler *s, int32_t slot);
 void scheduler_deliver(struct scheduler *s, struct draw *draw);
 /* The job ends with EVENT_FAILED (REJECTED is past); its slot is free afterwards. */
 void scheduler_fail_job(struct scheduler *s, size_t slot, const struct error *err);

@@ -52,19 +52,25 @@ static void give_back(struct scheduler *s)
 static size_t build_rows(struct scheduler *s)
 {
     size_t n = 0;
+    s->n_scores = 0;
     for (int32_t i = 0; i < s->plan.n_items; i++) {
         const struct batch_item *item = &s->plan.items[i];
         const struct job_choice *choice = choice_of(s, item);
         int32_t n_known = item->n_rows - item->n_drafts;
         s->sequences[i] = choice->sequence;
-        for (int32_t r = 0; r < item->n_rows; r++)
+        for (int32_t r = 0; r < item->n_rows; r++) {
+            bool samples = item->samples && r >= n_known - 1;
+            bool scores = !samples && scheduler_scores_row(s, item, i, item->first + r);
             s->rows[n++] = (struct step_row){
                 .sequence = i,
                 .position = item->first + r,
                 .token =
                     r < n_known ? choice->tokens[item->first + r] : choice->drafts[r - n_known],
-                .outputs = item->samples && r >= n_known - 1 ? ROW_LOGITS : ROW_NONE,
+                .outputs = samples  ? ROW_LOGITS
+                           : scores ? ROW_SCORE
+                                    : ROW_NONE,
             };
+        }
     }
     return n;
 }
@@ -88,6 +94,7 @@ static enum status forward(struct scheduler *s)
         .sequences = s->sequences,
         .n_sequences = (size_t)s->plan.n_items,
         .logits = s->logits,
+        .score = scheduler_score_tile,
         .abandoned = is_abandoned,
         .context = s,
     };
@@ -191,6 +198,8 @@ static size_t guesses_max(const struct job *job, const struct job_choice *choice
 static void run_draw(const struct scheduler *s, struct draw *draw)
 {
     struct job_choice *choice = &draw->job->choices[draw->choice];
+    if (draw->job->request.no_answer)
+        return;
     for (size_t i = 0; i <= draw->n_drafts; i++) {
         struct sample *sample = &draw->samples[i];
         int32_t forced = i == 0 ? forced_token(draw->job, choice) : TOKEN_NONE;
@@ -294,6 +303,7 @@ bool scheduler_step(struct scheduler *s)
                                             .n_tokens = s->plan.n_rows,
                                             .us = (drawn_ns - start_ns) / 1000});
     count_step(s);
+    scheduler_send_scores(s);
     for (size_t i = 0; i < n_draws; i++)
         scheduler_deliver(s, &s->draws[i]);
     struct metrics *metrics = s->parts.metrics;

@@ -37,6 +37,9 @@ static const char *const end_markers[] = {
     "<\xef\xbd\x9c"
     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
     "[e~[",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
 };
 
 static int32_t find(const struct tokenizer *tokenizer, const char *text)
@@ -155,4 +158,36 @@ enum status token_flags_added(struct tokenizer *tokenizer, const struct model_fi
         tokenizer->flags[i] |= added & HF_TOKEN_NORMALIZED ? TOKEN_NORMALIZED : 0;
     }
     return OK;
+}
+
+void token_flags_find_fim(struct tokenizer *tokenizer)
+{
+    // Qwen and StarCoder, Granite, DeepSeek, CodeLlama, CodeGemma alike, GLM.
+    static const char *const markers[][3] = {
+        {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
+        {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
+        {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},
+        {"<\xef\xbd\x9c"
+         "fim\xe2\x96\x81"
+         "begin\xef\xbd\x9c>",
+         "<\xef\xbd\x9c"
+         "fim\xe2\x96\x81"
+         "hole\xef\xbd\x9c>",
+         "<\xef\xbd\x9c"
+         "fim\xe2\x96\x81"
+         "end\xef\xbd\x9c>"},
+        {"\xe2\x96\x81<PRE>", "\xe2\x96\x81<SUF>", "\xe2\x96\x81<MID>"},
+        {"<PRE>", "<SUF>", "<MID>"},
+        {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"},
+    };
+    struct fim_tokens *fim = &tokenizer->fim;
+    bool is_named = fim->prefix >= 0 && fim->suffix >= 0 && fim->middle >= 0;
+    for (size_t i = 0; !is_named && i < sizeof markers / sizeof markers[0]; i++) {
+        struct fim_tokens found = {find(tokenizer, markers[i][0]), find(tokenizer, markers[i][1]),
+                                   find(tokenizer, markers[i][2])};
+        if (found.prefix < 0 || found.suffix < 0 || found.middle < 0)
+            continue;
+        *fim = found;
+        return;
+    }
 }

@@ -104,6 +104,9 @@ static enum status read_ids(struct tokenizer *tokenizer, const struct model_file
         {"tokenizer.ggml.eos_token_id", spm ? 2 : TOKEN_NONE, &tokenizer->eos},
         {"tokenizer.ggml.eot_token_id", TOKEN_NONE, &tokenizer->eot},
         {"tokenizer.ggml.eom_token_id", TOKEN_NONE, &tokenizer->eom},
+        {"tokenizer.ggml.fim_pre_token_id", TOKEN_NONE, &tokenizer->fim.prefix},
+        {"tokenizer.ggml.fim_suf_token_id", TOKEN_NONE, &tokenizer->fim.suffix},
+        {"tokenizer.ggml.fim_mid_token_id", TOKEN_NONE, &tokenizer->fim.middle},
     };
     enum status status = OK;
     for (size_t i = 0; i < sizeof ids / sizeof ids[0] && !status; i++)
@@ -217,6 +220,7 @@ static enum status load(struct tokenizer *tokenizer, const struct model_file *fi
     if (status)
         return status;
     tokenizer->strips_space = spm ? tokenizer->adds_space_prefix : tokenizer->pipeline.strips_space;
+    token_flags_find_fim(tokenizer);
     bool marks = spm || tokenizer->pretokenizer->raw;
     status = vocab_make_pieces(&tokenizer->vocab, marks ? VOCAB_SPACE_MARK : VOCAB_BYTE_LEVEL, err);
     if (!status)
@@ -566,4 +570,10 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const struct pro
     mem_free(encoding.marked);
     bpe_scratch_release(&encoding.scratch);
     return status;
+}
+
+bool tokenizer_fim(const struct tokenizer *tokenizer, struct fim_tokens *out)
+{
+    *out = tokenizer->fim;
+    return out->prefix != TOKEN_NONE && out->suffix != TOKEN_NONE && out->middle != TOKEN_NONE;
 }

@@ -39,6 +39,12 @@ bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id);  // ne
 /* Control or user-defined: the model writes it whole. */
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
 
+/* Markers around what is before and behind the text to fill in. False when the model has none. */
+struct fim_tokens {
+    int32_t prefix, suffix, middle;
+};
+bool tokenizer_fim(const struct tokenizer *tokenizer, struct fim_tokens *out);
+
 /* Appends the ids of `text` to `out`. With add_special, BOS (and EOS) are added as the file asks,
  * a BOS that the text itself starts with is not doubled. On an error `out` is as before.
  * Errors: ERR_LIMIT when more than tokens_max ids come out (0 = no limit), ERR_MEMORY. */

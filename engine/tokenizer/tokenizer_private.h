@@ -31,11 +31,15 @@ struct tokenizer {
     struct spm spm;                           // TOKENIZER_SPM
     uint8_t *flags;                           // [n_tokens] TOKEN_*
     int32_t bos, eos, eot, eom, unknown;      // or TOKEN_NONE
+    struct fim_tokens fim;                    // or TOKEN_NONE
     bool adds_bos, adds_eos;
     bool adds_space_prefix;    // TOKENIZER_SPM: a text starts with a space
     bool strips_space;         // decoding a text drops the first space
     struct pipeline pipeline;  // of a tokenizer.json; else all zero
 };
+
+/* Finds the markers for filling in the middle that the file does not name, by their usual texts. */
+void token_flags_find_fim(struct tokenizer *tokenizer);
 
 /* Marks the tokens that end a generation and those that strip white space; makes the end markers
  * control tokens, whatever kind the file gives them. Before the kinds are used. */

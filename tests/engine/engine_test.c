@@ -16,7 +16,7 @@
 #include "engine/kernels/kernels.h"
 #include "tests/engine/tiny_chat_model.h"
 
-enum { TEXT_MAX = 8192, TOKENS_MAX = 600, N_REQUESTS = 20 };
+enum { TEXT_MAX = 8192, TOKENS_MAX = 600, N_PLAIN = 20, N_REQUESTS = 28 };
 
 /* ---- requests ---- */
 
@@ -55,6 +55,21 @@ static struct job_request make_request(uint32_t i)
     r.n_stops = BELOW(4);
     r.top_logprobs = (int32_t)BELOW(3);
     r.tenant[0] = (uint8_t)BELOW(2);
+    if (i < N_PLAIN)  // these repeat themselves, which speculation lives on
+        return r;
+    r.prompt_scores = BELOW(3) != 0;
+    r.top_prompt_scores = 2;
+    r.no_answer = r.prompt_scores && BELOW(3) == 0;
+    r.penalty_window = BELOW(3) == 0 ? 20 : 0;
+    r.typical_p = BELOW(4) == 0 ? 0.7f : 1;
+    r.top_n_sigma = BELOW(4) == 0 ? 1.5f : 0;
+    r.xtc_probability = BELOW(4) == 0 ? 0.5f : 0;
+    r.xtc_threshold = 0.1f;
+    r.dry_multiplier = BELOW(3) == 0 ? 0.8f : 0;
+    r.dry_base = 1.75f;
+    r.dry_allowed_length = 2;
+    r.min_tokens = BELOW(3) == 0 ? 5 : 0;
+    r.has_cache_salt = BELOW(4) == 0;
 #undef BELOW
     return r;
 }
@@ -64,6 +79,12 @@ struct answer {
     struct error error;
     size_t prompt_tokens, cached_tokens, completion_tokens;
     uint64_t seed;
+    struct {
+        int32_t token;
+        uint32_t rank;
+        float logprob, best;
+    } scores[TEXT_MAX];  // of the prompt
+    size_t n_scores;
     struct {
         int32_t ids[TOKENS_MAX];
         float logprobs[TOKENS_MAX];
@@ -89,6 +110,19 @@ static void take_text(struct answer *answer, const struct job_event *event)
     }
 }
 
+static void take_scores(struct answer *answer, const struct job_event *event)
+{
+    for (size_t t = 0; t < event->n_tokens; t++) {
+        assert_true(answer->n_scores < TEXT_MAX);
+        const struct job_token *token = &event->tokens[t];
+        assert_true((token->rank == 0) == (answer->n_scores == 0));
+        answer->scores[answer->n_scores].token = token->token;
+        answer->scores[answer->n_scores].rank = token->rank;
+        answer->scores[answer->n_scores].logprob = token->logprob;
+        answer->scores[answer->n_scores++].best = token->n_top > 0 ? token->top[0].logprob : 0;
+    }
+}
+
 /* True when the job has ended. */
 static bool drain(struct job *job, struct answer *answer)
 {
@@ -96,6 +130,8 @@ static bool drain(struct job *job, struct answer *answer)
     while (job_next_event(job, &event)) {
         if (event->type == EVENT_TEXT) {
             take_text(answer, event);
+        } else if (event->type == EVENT_PROMPT) {
+            take_scores(answer, event);
         } else if (event->type == EVENT_FINISHED) {
             answer->choices[event->choice].reason = event->finish_reason;
         } else if (event->type != EVENT_PREPARED) {
@@ -148,7 +184,9 @@ static bool same_answer(const struct answer *a, const struct answer *b)
             a->choices[c].reason != b->choices[c].reason)
             return false;
     }
-    return a->completion_tokens == b->completion_tokens && a->prompt_tokens == b->prompt_tokens;
+    return a->completion_tokens == b->completion_tokens && a->prompt_tokens == b->prompt_tokens &&
+           a->n_scores == b->n_scores && (a->n_scores == 0 || a->n_scores == a->prompt_tokens) &&
+           memcmp(a->scores, b->scores, a->n_scores * sizeof a->scores[0]) == 0;
 }
 
 /* ---- engines ---- */
@@ -351,8 +389,9 @@ static void usage_and_reasons_are_right(void **state)
             stopped += a->choices[c].reason == FINISH_STOP;
             by_length += a->choices[c].reason == FINISH_LENGTH;
             if (a->choices[c].reason == FINISH_LENGTH)
-                assert_int_equal(a->choices[c].n_tokens, requests[i].max_tokens);
-            for (size_t s = 0; s < requests[i].n_stops; s++)
+                assert_int_equal(a->choices[c].n_tokens,
+                                 requests[i].no_answer ? 0 : requests[i].max_tokens);
+            for (size_t s = 0; requests[i].min_tokens == 0 && s < requests[i].n_stops; s++)
                 assert_null(strstr(a->choices[c].text, STOPS[s]));
         }
         assert_true(a->completion_tokens >= n && a->completion_tokens <= n + 40);

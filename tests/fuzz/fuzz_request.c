@@ -75,7 +75,7 @@ static void check_numbers(const cJSON *root, const struct job_request *job, bool
     FUZZ_CHECK(job->repetition_penalty > 0 && job->repetition_penalty <= 100);
     FUZZ_CHECK(job->n_choices >= 1 && job->n_choices <= ENGINE_CHOICES_MAX);
     FUZZ_CHECK(job->top_logprobs >= -1 && job->top_logprobs <= ENGINE_TOP_LOGPROBS_MAX);
-    FUZZ_CHECK(job->max_tokens <= INT32_MAX && (chat || job->max_tokens > 0));
+    FUZZ_CHECK(job->max_tokens <= INT32_MAX && (chat || job->max_tokens > 0 || job->no_answer));
     FUZZ_CHECK(near_float(job->temperature, expected(root, "temperature", 0.8)));
     FUZZ_CHECK(near_float(job->top_p, expected(root, "top_p", 1)));
     FUZZ_CHECK(near_float(job->min_p, expected(root, "min_p", 0.05)) || job->min_p < 1e-6);
@@ -111,8 +111,6 @@ static void check_lists(const cJSON *root, const struct job_request *job)
         FUZZ_CHECK(job->logit_bias[i].token >= 0);
         FUZZ_CHECK(job->logit_bias[i].bias >= -100 && job->logit_bias[i].bias <= 100);
     }
-    for (size_t i = 0; i < job->n_prompt_tokens; i++)
-        FUZZ_CHECK(job->prompt_tokens[i] >= 0);
 }
 
 /* Compares the seed with its digits in long double, which holds every int64 exactly. */
@@ -130,14 +128,13 @@ static void check_seed(const cJSON *root, const struct job_request *job)
 /* Fields that would change the answer and that nobody honours must not have come this far. */
 static void check_nothing_silent(const cJSON *root, bool chat, const struct buf *ignored)
 {
-    static const char *const refused[] = {"functions",  "guided_json", "audio",   "prediction",
-                                          "suffix",     "grammar",     "best_of", "mirostat",
-                                          "modalities", "verbosity"};
-    static const bool chat_only[] = {true,  false, true,  true, false,
-                                     false, false, false, true, true};
+    static const char *const refused[] = {"functions",  "guided_json", "audio",
+                                          "prediction", "grammar",     "best_of",
+                                          "mirostat",   "modalities",  "verbosity"};
+    static const bool chat_only[] = {true, false, true, true, false, false, false, true, true};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         const cJSON *node = member(root, refused[i]);
-        if (!node || (chat_only[i] && !chat) || (chat && strcmp(refused[i], "suffix") == 0))
+        if (!node || (chat_only[i] && !chat))
             continue;
         bool nothing = (cJSON_IsArray(node) && cJSON_GetArraySize(node) <= 1) ||
                        (cJSON_IsNumber(node) && fabs(node->valuedouble - 0.5) == 0.5) ||
@@ -232,6 +229,22 @@ static void check_messages(const cJSON *root, const struct job_request *job)
     cJSON_Delete(list);
 }
 
+static void check_prompts(const cJSON *root, const struct generation_request *request)
+{
+    const cJSON *given = member(root, "prompt");
+    bool batch = cJSON_IsArray(given) && !cJSON_IsNumber(given->child);
+    FUZZ_CHECK(request->shape.n_prompts == (size_t)(batch ? cJSON_GetArraySize(given) : 1));
+    FUZZ_CHECK(request->shape.n_prompts * request->shape.n_choices <= REQUEST_ANSWERS_MAX);
+    for (size_t i = 0; i < request->shape.n_prompts; i++) {
+        const struct request_prompt *prompt = &request->prompts[i];
+        FUZZ_CHECK((prompt->text != NULL) != (prompt->n_ids > 0));
+        for (size_t k = 0; k < prompt->n_ids; k++)
+            FUZZ_CHECK(prompt->ids[k] >= 0);
+    }
+    FUZZ_CHECK(request->job.no_answer == (expected(root, "max_tokens", 16) == 0));
+    FUZZ_CHECK(!request->job.suffix || !request->shape.echo);
+}
+
 /* ---- a mutator that knows objects: one field gets another value, or a new field comes in ---- */
 
 static const char *const values[] = {
@@ -289,7 +302,9 @@ static const char *const values[] = {
     "{\"effort\":\"low\",\"enabled\":false,\"summary\":\"auto\"}",
     "{\"enable_thinking\":true,\"a\":1.0}",
     "[[5,1],[\"a\",false]]",
-    "[[5]]"};
+    "[[5]]",
+    "[[1,2],[3]]",
+    "[[1],\"a\"]"};
 
 static void write_value(struct buf *out, uint32_t *random)
 {
@@ -387,7 +402,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_tools(root, &request.job);
         check_variables(root, &request.job);
     } else
-        FUZZ_CHECK((request.job.prompt != NULL) != (request.job.prompt_tokens != NULL));
+        check_prompts(root, &request);
     const cJSON *stream = member(root, "stream");
     FUZZ_CHECK(request.shape.stream == (stream && cJSON_IsTrue(stream)));
     FUZZ_CHECK(!request.shape.include_usage || request.shape.stream);

@@ -23,6 +23,7 @@ static struct job_event text_event(const char *from, size_t n, const struct job_
 
 static const struct job_event finished = {
     .type = EVENT_FINISHED, .finish_reason = FINISH_LENGTH, .stop = NULL};
+static const struct job_event prepared = {.type = EVENT_PREPARED, .prompt_tokens = 5};
 static const struct job_event done = {
     .type = EVENT_DONE, .prompt_tokens = 5, .cached_tokens = 2, .completion_tokens = 3};
 
@@ -48,13 +49,17 @@ static const cJSON *at(const cJSON *node, const char *name)
  */
 static void play(enum endpoint endpoint, bool stream, uint64_t cuts, char *joined)
 {
-    struct answer_shape shape = {
-        .endpoint = endpoint, .stream = stream, .include_usage = true, .n_choices = 1};
+    struct answer_shape shape = {.endpoint = endpoint,
+                                 .stream = stream,
+                                 .include_usage = true,
+                                 .n_choices = 1,
+                                 .prompt_logprobs = -1};
     struct answer answer;
     struct buf out;
     buf_init(&out, 1 << 20);
-    answer_init(&answer, &shape);
+    assert_true(answer_init(&answer, &shape));
     assert_true(answer_prepare(&answer, "m\"x", "fp", 7, 0));
+    assert_true(answer_event(&answer, 0, &prepared, &out));
     if (stream)
         answer_stream_start(&answer, &out);
     size_t from = 0;
@@ -63,11 +68,11 @@ static void play(enum endpoint endpoint, bool stream, uint64_t cuts, char *joine
         if (i + 1 < sizeof text && (inside || !(cuts >> i & 1)))
             continue;
         struct job_event event = text_event(text + from, i - from, NULL);
-        assert_true(answer_event(&answer, &event, &out));
+        assert_true(answer_event(&answer, 0, &event, &out));
         from = i;
     }
-    assert_true(answer_event(&answer, &finished, &out));
-    assert_true(answer_event(&answer, &done, &out));
+    assert_true(answer_event(&answer, 0, &finished, &out));
+    assert_true(answer_event(&answer, 0, &done, &out));
     joined[0] = '\0';
     bool chat = endpoint == ENDPOINT_CHAT;
     size_t n_finish = 0;
@@ -144,24 +149,28 @@ static void logprobs(void **state)
 {
     (void)state;
     struct job_alternative top[] = {{1, -0.5f, "a", 1}, {2, -INFINITY, "\xff\x80", 2}};
-    struct job_token tokens[] = {{1, -0.5f, "\xc3\xa9", 2, top, 2}, {9, -2.25f, "\xc3", 1, top, 2}};
-    struct answer_shape shape = {
-        .endpoint = ENDPOINT_CHAT, .n_choices = 1, .logprobs = true, .return_token_ids = true};
+    struct job_token tokens[] = {{1, -0.5f, "\xc3\xa9", 2, top, 2, false, 0},
+                                 {9, -2.25f, "\xc3", 1, top, 2, false, 0}};
+    struct answer_shape shape = {.endpoint = ENDPOINT_CHAT,
+                                 .n_choices = 1,
+                                 .logprobs = true,
+                                 .return_token_ids = true,
+                                 .prompt_logprobs = -1};
     for (int chat = 0; chat < 2; chat++) {
         struct answer answer;
         struct buf out;
         buf_init(&out, 1 << 16);
         shape.endpoint = chat ? ENDPOINT_CHAT : ENDPOINT_COMPLETIONS;
-        answer_init(&answer, &shape);
+        assert_true(answer_init(&answer, &shape));
         assert_true(answer_prepare(&answer, "m", "fp", 0, 0));
         struct job_event event = {.type = EVENT_TEXT,
                                   .text = "\xc3\xa9\xef\xbf\xbd",
                                   .n_bytes = 5,
                                   .tokens = tokens,
                                   .n_tokens = 2};
-        assert_true(answer_event(&answer, &event, &out));
-        assert_true(answer_event(&answer, &finished, &out));
-        assert_true(answer_event(&answer, &done, &out));
+        assert_true(answer_event(&answer, 0, &event, &out));
+        assert_true(answer_event(&answer, 0, &finished, &out));
+        assert_true(answer_event(&answer, 0, &done, &out));
         cJSON *root = strict(out.bytes, out.n_bytes);
         const cJSON *choice = at(root, "choices")->child, *lists = at(choice, "logprobs");
         assert_int_equal(cJSON_GetArraySize(at(choice, "token_ids")), 2);
@@ -187,16 +196,16 @@ static void logprobs(void **state)
 static void strange_choices_are_refused(void **state)
 {
     (void)state;
-    struct answer_shape shape = {.endpoint = ENDPOINT_CHAT, .n_choices = 2};
+    struct answer_shape shape = {.endpoint = ENDPOINT_CHAT, .n_choices = 2, .prompt_logprobs = -1};
     struct answer answer;
     struct buf out;
     buf_init(&out, 4096);
-    answer_init(&answer, &shape);
+    assert_true(answer_init(&answer, &shape));
     struct job_event event = text_event("x", 1, NULL);
     event.choice = 1;
-    assert_true(answer_event(&answer, &event, &out));
+    assert_true(answer_event(&answer, 0, &event, &out));
     event.choice = 2;
-    assert_false(answer_event(&answer, &event, &out));
+    assert_false(answer_event(&answer, 0, &event, &out));
     answer_release(&answer);
     buf_release(&out);
 }

@@ -43,7 +43,7 @@ static enum status parse_once(void)
     status = completion_request_parse(&request, prompt, sizeof prompt - 1, "m", false, &err);
     assert_int_equal(status, err.status);
     if (status == OK) {
-        assert_int_equal(request.job.n_prompt_tokens, 3);
+        assert_int_equal(request.prompts[0].n_ids, 3);
         generation_request_release(&request);
     }
     return status;
@@ -52,7 +52,7 @@ static enum status parse_once(void)
 static enum status answer_once(void)
 {
     struct job_alternative top = {1, -1, "y", 1};
-    struct job_token token = {1, -0.5f, "x", 1, &top, 1};
+    struct job_token token = {1, -0.5f, "x", 1, &top, 1, false, 0};
     struct job_event events[] = {
         {.type = EVENT_TEXT, .text = "x", .n_bytes = 1, .tokens = &token, .n_tokens = 1},
         {.type = EVENT_FINISHED, .stop = "s"},
@@ -67,10 +67,9 @@ static enum status answer_once(void)
         struct answer answer;
         struct buf out;
         buf_init(&out, 1 << 16);
-        answer_init(&answer, &shape);
-        bool ok = answer_prepare(&answer, "m", "fp", 1, 0);
+        bool ok = answer_init(&answer, &shape) && answer_prepare(&answer, "m", "fp", 1, 0);
         for (size_t i = 0; i < 3 && ok; i++)
-            ok = answer_event(&answer, &events[i], &out);
+            ok = answer_event(&answer, 0, &events[i], &out);
         whole = whole && ok;
         if (ok && !shape.stream) {
             cJSON *root = cJSON_ParseWithLength(out.bytes, out.n_bytes);

@@ -156,7 +156,7 @@ static void defaults(void **state)
     assert_true(params.repetition_penalty == 1 && params.n == 1 && params.top_k == 0);
     assert_true(!params.stream && !params.logprobs && params.top_logprobs == -1);
     assert_int_equal(parse(ENDPOINT_COMPLETIONS, "{}", &params, &err, false, NULL), OK);
-    assert_true(params.legacy_logprobs == -1 && params.max_tokens == 0);
+    assert_true(params.legacy_logprobs == -1 && params.max_tokens == 16);
     assert_int_equal(parse(ENDPOINT_CHAT,
                            "{\"temperature\":0.25,\"n\":2.0,\"stream\":true,\"seed\":7}", &params,
                            &err, false, NULL),

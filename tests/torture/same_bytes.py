@@ -4,7 +4,9 @@
 N different requests (greedy and seeded) are answered each alone by a first server, without
 speculation. Then other servers answer them all at once, over the thread counts, prefill chunks, with
 and without the prefix cache and speculation, with a KV pool so small that sequences are preempted,
-and after a restart. Token ids and the top-20 log-probabilities, printed in full float precision, must be identical every time.
+and after a restart. Token ids and the top-20 log-probabilities, printed in full float precision, must
+be identical every time. The requests go over every way of sampling and stopping, several choices,
+scored prompts and echoed completions.
 
     same_bytes.py --model FILE [--binary build/release/wicara] [--count 64] [--quick]
 
@@ -47,18 +49,39 @@ def make_requests(count):
             body["max_tokens"] += 150
         if i % 4 != 3:
             body["ignore_eos"] = True
-        requests.append(body)
+        body.update(EXTRAS[i % len(EXTRAS)])
+        if i % 4 == 1:  # must not end before it has outgrown that room
+            body.pop("stop", None)
+            body.pop("stop_token_ids", None)
+        if i % 6 == 5:  # the same as a plain text that is echoed and scored
+            prompt = "\n".join(m["content"] for m in body.pop("messages"))
+            del body["logprobs"], body["top_logprobs"]
+            requests.append(("/v1/completions", {**body, "prompt": prompt, "echo": True, "logprobs": 5}))
+        else:
+            requests.append(("/v1/chat/completions", body))
     return requests
+
+
+EXTRAS = [
+    {},
+    {"dry_multiplier": 0.8, "repetition_penalty": 1.1, "repeat_last_n": 40},
+    {"typical_p": 0.8, "min_tokens": 12},
+    {"prompt_logprobs": 3, "top_n_sigma": 1.5},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.1, "bad_words": ["the"]},
+    {"stop": ["\n\n"], "include_stop_str_in_output": True, "cache_salt": "a"},
+    {"logit_bias": [["and", False], [5, 2.5]], "stop_token_ids": [28], "min_tokens": 5},
+]
 
 
 def essence(answer):
     """What must be identical: ids, text, finish reasons and all log-probabilities as printed."""
-    return [(c["index"], c["finish_reason"], c["message"]["content"], c["token_ids"], c["logprobs"])
+    return [(c["index"], c["finish_reason"], c["message"]["content"] if "message" in c else c["text"],
+             c["token_ids"], c["logprobs"], c.get("stop_reason"), answer.get("prompt_logprobs"))
             for c in answer["choices"]]
 
 
 def ask_alone(server, requests):
-    return [essence(server.chat(body)) for body in requests]
+    return [essence(server.post(*request)) for request in requests]
 
 
 def ask_together(server, requests):
@@ -66,7 +89,7 @@ def ask_together(server, requests):
 
     def one(i):
         try:
-            answers[i] = essence(server.chat(requests[i]))
+            answers[i] = essence(server.post(*requests[i]))
         except Exception as error:  # the comparison reports it
             answers[i] = repr(error)
 

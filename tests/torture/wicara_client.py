@@ -56,11 +56,14 @@ class Server:
         connection.close()
         return response.status, data
 
-    def chat(self, body):
-        status, data = self.request("POST", "/v1/chat/completions", body)
+    def post(self, path, body):
+        status, data = self.request("POST", path, body)
         if status != 200:
             raise RuntimeError(f"{status}: {data[:300]!r}")
         return json.loads(data)
+
+    def chat(self, body):
+        return self.post("/v1/chat/completions", body)
 
     def metrics(self):
         """Samples without labels, or with labels other than model_name kept in the name."""

@@ -111,6 +111,31 @@ size_t tokenizer_vocab(const struct tokenizer *tokenizer)
     return FAKE_VOCAB;
 }
 
+int32_t tokenizer_bos(const struct tokenizer *tokenizer)
+{
+    (void)tokenizer;
+    return TOKEN_NONE;
+}
+
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer)
+{
+    (void)tokenizer;
+    return false;
+}
+
+bool tokenizer_fim(const struct tokenizer *tokenizer, struct fim_tokens *out)
+{
+    (void)tokenizer;
+    *out = (struct fim_tokens){2, 3, 4};
+    return true;
+}
+
+bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id)
+{
+    (void)tokenizer;
+    return id <= FAKE_CONTROL;
+}
+
 bool tokenizer_is_eog(const struct tokenizer *tokenizer, int32_t id)
 {
     (void)tokenizer;

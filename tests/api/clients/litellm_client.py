@@ -1,0 +1,51 @@
+"""A scripted conversation through LiteLLM, by both providers that gateways name for such a server.
+Prints "ok" when all of it went as it must. WICARA_URL names the server."""
+
+import asyncio
+import os
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no download of prices
+
+import litellm  # noqa: E402
+
+litellm.suppress_debug_info = True
+base = os.environ["WICARA_URL"] + "/v1"
+ask = [{"role": "system", "content": "Answer in one short sentence."},
+       {"role": "user", "content": "What is the sea?"}]
+
+texts = set()
+for provider in ("openai", "hosted_vllm"):
+    common = {"model": f"{provider}/default", "api_base": base, "api_key": "none", "messages": ask,
+              "max_tokens": 24, "temperature": 0, "num_retries": 0}
+    whole = litellm.completion(**common)
+    usage = None
+    text = ""
+    for chunk in litellm.completion(**common, stream=True, stream_options={"include_usage": True}):
+        if chunk.choices:
+            text += chunk.choices[0].delta.content or ""
+        usage = getattr(chunk, "usage", None) or usage
+    assert text == whole.choices[0].message.content and text
+    assert whole.choices[0].finish_reason in ("stop", "length")
+    assert usage.completion_tokens == whole.usage.completion_tokens > 0
+    texts.add(text)
+
+    async def asynchronous(common=common):
+        answer = await litellm.acompletion(**common)
+        return answer.choices[0].message.content
+    texts.add(asyncio.run(asynchronous()))
+
+    scored = litellm.completion(**common, logprobs=True, top_logprobs=2)
+    assert len(scored.choices[0].logprobs.content[0].top_logprobs) == 2
+    many = litellm.completion(**{**common, "n": 2, "temperature": 1})
+    assert len(many.choices) == 2
+    try:
+        litellm.completion(**{**common, "max_tokens": -1})
+        raise SystemExit("max_tokens -1 was taken")
+    except litellm.BadRequestError as error:
+        assert "max_tokens" in str(error)
+assert len(texts) == 1
+
+answer = litellm.text_completion(model="text-completion-openai/default", api_base=base, api_key="none",
+                                 prompt=["Once upon a time", "The sea"], max_tokens=6, temperature=0)
+assert len(answer.choices) == 2 and all(c.text for c in answer.choices)
+print("ok")
