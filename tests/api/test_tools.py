@@ -272,3 +272,21 @@ def test_parallel_calls_by_default(fake):
     assert fake.post("/v1/chat/completions", dict(
         messages=user(TWO_CALLS), tools=TOOLS, parallel_tool_calls=None))[2]["choices"][0][
             "message"]["tool_calls"][1]["function"]["name"] == "get_time"
+
+
+def test_a_model_without_tools_is_told_of_them(real, real_client):
+    """SmolLM2's template knows no tools: they are described in the prompt, results come as text."""
+    messages = [{"role": "user", "content": "Weather in Bern?"},
+                {"role": "assistant", "content": None, "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {
+                        "name": "get_weather", "arguments": '{"city": "Bern", "days": 1.0}'}}]},
+                {"role": "tool", "tool_call_id": "c1", "content": "Rain."}]
+    prompt = real.post("/apply-template", {"messages": messages, "tools": TOOLS})[2]["prompt"]
+    assert '"name": "get_weather"' in prompt and "# Tools" in prompt
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bern", "days": 1.0}}' in prompt
+    assert "<tool_response>\nRain.\n</tool_response>" in prompt
+    ask = dict(model="default", messages=messages, tools=TOOLS, seed=2, max_tokens=30)
+    got = whole(real_client.chat.completions.create(**ask))
+    assert got[3] in ("stop", "length", "tool_calls")
+    streamed = join(real_client.chat.completions.create(**ask, stream=True))
+    assert (streamed[0] or "", *streamed[1:4]) == (got[0] or "", *got[1:4])
