@@ -156,6 +156,8 @@ static size_t list_draws(struct scheduler *s)
     return n_draws;
 }
 
+enum { CHARACTER_TOKENS_MAX = 3 };  // behind the first byte of a character
+
 /* The token that comes whatever the model says, to end a thought whose budget is used up; or
  * TOKEN_NONE. What was delivered decides, so the answer depends on the request alone. */
 static int32_t forced_token(const struct job *job, const struct job_choice *choice)
@@ -163,8 +165,12 @@ static int32_t forced_token(const struct job *job, const struct job_choice *choi
     const struct output *output = &choice->output;
     if (choice->n_forced == job->stop_thinking.n_ids)  // there is none, or it was given
         return TOKEN_NONE;
-    bool is_due = output->reply != NULL && reply_is_thinking(output->reply) &&
-                  output->n_reasoning >= job->request.thinking_budget;
+    size_t budget = job->request.thinking_budget;
+    // A character that has begun gets the tokens that it may need.
+    if (output->decoder.n_pending > 0)
+        budget += CHARACTER_TOKENS_MAX;
+    bool is_due =
+        output->reply != NULL && reply_is_thinking(output->reply) && output->n_reasoning >= budget;
     return choice->n_forced > 0 || is_due ? job->stop_thinking.ids[choice->n_forced] : TOKEN_NONE;
 }
 

@@ -268,6 +268,29 @@ static void a_thought_ends_at_its_budget(void **state)
     engine_close(guessing);
 }
 
+/* A character that has begun gets its bytes, but no more than it may need. */
+static void a_budget_waits_for_a_character(void **state)
+{
+    (void)state;
+    struct engine *engine = open_engine(false, 0);
+    const int32_t lead = TINY_CHAT_BYTES + 0xe4;  // never becomes whole
+    struct job_request request = base_request();
+    request.template_variables_json = "{\"enable_thinking\":true}";
+    request.allowed_tokens = &lead;
+    request.n_allowed_tokens = 1;
+    request.has_thinking_budget = true;
+    request.thinking_budget = 4;
+    struct answer answer;
+    ask(engine, &request, &answer);
+    assert_int_equal(answer.end, EVENT_DONE);
+    size_t at = 0;
+    while (answer.ids[at] == lead)
+        at++;
+    assert_int_equal(at, 4 + 3);
+    buf_release(&answer.text);
+    engine_close(engine);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -283,6 +306,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_call_is_read),
-                                       cmocka_unit_test(a_thought_ends_at_its_budget)};
+                                       cmocka_unit_test(a_thought_ends_at_its_budget),
+                                       cmocka_unit_test(a_budget_waits_for_a_character)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
