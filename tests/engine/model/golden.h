@@ -57,7 +57,8 @@ static inline void compare_golden(const struct tiny_model *tiny, const float *lo
         fail_msg("%s is missing", path);
     assert_int_equal(fread(golden, sizeof(float), n, file), n);
     fclose(file);
-    bool quantised = dtype_info(tiny->dtype)->block_elements > 1;
+    bool quantised = dtype_info(tiny->dtype)->block_elements > 1 ||
+                     dtype_info(tiny->experts_dtype)->block_elements > 1;
     double largest = 0, difference = 0, kl = 0, kl_sum = 0;
     for (size_t i = 0; i < GOLDEN_ROWS; i++) {
         const float *theirs = golden + i * n_vocab;

@@ -38,6 +38,8 @@ static const struct tiny_model TINY_FAMILIES[] = {
      TINY_EXPERTS(4, 2, 48)},
     {"gpt_oss_q8_0", "gpt-oss", TINY_SHAPE_OF(3), .dtype = DTYPE_Q8_0, TINY_GPT_OSS,
      TINY_EXPERTS(4, 2, 32)},
+    {"gpt_oss_mxfp4", "gpt-oss", TINY_SHAPE_OF(3), .dtype = DTYPE_F16, .experts_dtype = DTYPE_MXFP4,
+     TINY_GPT_OSS, TINY_EXPERTS(4, 2, 32)},
     /* V2: softmax, groups by their best, q in low rank; first layout of the decompression. */
     {"deepseek_v2_f16", "deepseek2", TINY_LATENT_OF(3), .q_rank = 24, .dtype = DTYPE_F16,
      .kv_b = true, TINY_EXPERTS(8, 3, 40), .n_shared = 2, .n_dense = 1, .n_groups = 4,

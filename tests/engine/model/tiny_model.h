@@ -17,8 +17,9 @@ struct tiny_model {
     const char *name;
     const char *arch;
     uint32_t n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
-    enum dtype dtype;  // of the matrices
-    uint32_t n_rot;    // 0 = head_dim
+    enum dtype dtype;          // of the matrices
+    enum dtype experts_dtype;  // of the experts' matrices, DTYPE_F32 = dtype
+    uint32_t n_rot;            // 0 = head_dim
     bool tied, biases;
     const char *scaling;  // rope.scaling.type or NULL
     float factor, original_ctx, beta_fast, beta_slow;
@@ -302,6 +303,14 @@ struct tiny_row {
     bool present;
 };
 
+static inline enum dtype tiny_dtype(const struct tiny_model *m, const struct tiny_row *row)
+{
+    if (row->kind != TINY_MATRIX && row->kind != TINY_STACK)
+        return DTYPE_F32;
+    bool experts = row->kind == TINY_STACK && strncmp(row->suffix, "ffn", 3) == 0;
+    return experts && m->experts_dtype != DTYPE_F32 ? m->experts_dtype : m->dtype;
+}
+
 static inline void tiny_rows(struct tiny_writer *w, uint32_t layer, const struct tiny_row *rows,
                              size_t n_rows)
 {
@@ -311,9 +320,8 @@ static inline void tiny_rows(struct tiny_writer *w, uint32_t layer, const struct
         bool norm = row->kind == TINY_NORM, bias = row->kind == TINY_BIAS;
         snprintf(name, sizeof name, "blk.%u.%s", layer, row->suffix);
         if (row->present)
-            tiny_tensors_of(w, name,
-                            norm || bias || row->kind == TINY_ROUTER ? DTYPE_F32 : w->model->dtype,
-                            row->count, row->n_rows, row->n_columns, norm,
+            tiny_tensors_of(w, name, tiny_dtype(w->model, row), row->count, row->n_rows,
+                            row->n_columns, norm,
                             norm   ? 0.3
                             : bias ? 0.5
                                    : 0.25);

@@ -45,12 +45,13 @@ class File:
                  if not name.startswith("GGUF.")}
         self.arch = field["general.architecture"]
         self.keys = {name.removeprefix(self.arch + "."): value for name, value in field.items()}
-        self.tensors, self.quantised = {}, False
+        self.tensors, self.quantised, self.dense_quantised = {}, False, False
         for tensor in reader.tensors:
             data = tensor.data
             if tensor.tensor_type not in (T.F32, T.F16):
                 data = dequantize(data, tensor.tensor_type)
                 self.quantised |= tensor.tensor_type != T.BF16
+                self.dense_quantised |= tensor.name == "blk.0.attn_output.weight"
             shape = tuple(int(n) for n in reversed(tensor.shape))
             self.tensors[tensor.name] = np.array(data, dtype=np.float32).reshape(shape)
 
@@ -301,7 +302,7 @@ def absorb(file, model):
     return back
 
 
-def quantise_inputs(model):
+def quantise_inputs(file, model):
     """Inputs of every matrix but the routers, which are F32."""
     plain = {parameter.data_ptr() for name, parameter in model.named_parameters()
              if name.endswith(("mlp.gate.weight", "router.weight", "shared_expert_gate.weight"))}
@@ -309,7 +310,8 @@ def quantise_inputs(model):
 
     def rounded(x, weight, bias=None):
         return linear(x if weight.data_ptr() in plain else quantise(x), weight, bias)
-    torch.nn.functional.linear = rounded
+    if file.dense_quantised:
+        torch.nn.functional.linear = rounded
     if hasattr(model.model.layers[0].mlp, "router"):  # gpt-oss multiplies its experts by hand
         for layer in model.model.layers:
             experts = layer.mlp.experts
@@ -327,7 +329,7 @@ def logits_of(file):
     latent = file.quantised and "attention.kv_lora_rank" in file.keys
     undo = [absorb(file, model) if latent else round_cache(model)]
     if file.quantised:
-        undo.append(quantise_inputs(model))
+        undo.append(quantise_inputs(file, model))
     tokens = (words(7, 300) % np.uint64(file.get("vocab_size"))).astype(np.int64)
     with torch.no_grad():
         logits = model(torch.from_numpy(tokens)[None]).logits[0].numpy()
