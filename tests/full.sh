@@ -6,11 +6,12 @@
 # pinned reference libraries into build/.
 #
 #   full.sh MODEL BINARY_DIR [part ...]      parts: tokens templates bytes planted disconnects start logits greedy
+#                                                   scores streamed schema
 set -eu
 model=$1
 out=$2
 shift 2
-parts=${*:-tokens templates bytes planted disconnects start logits greedy}
+parts=${*:-tokens templates bytes planted disconnects start logits greedy scores streamed schema}
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -49,6 +50,16 @@ for part in $parts; do
         sh tests/bench/build_peers.sh
         $python tests/golden/model/kl.py --model "$model" --cli "$out/tests/golden/model/logits_cli" \
             --peer-source "$peer" --peer-lib build/peers/build/bin ;;
+    scores)
+        $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" --float32
+        $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" \
+            --mean 0.1 --p99 0.5 ;;
+    streamed)
+        python3 tests/torture/streamed_whole.py --model "$model" --binary "$out/wicara" --count 500 ;;
+    schema)
+        FAKE_DELAY_MS=0 python3 tests/torture/schema.py --model "$model" --binary "$out/wicara_fake" \
+            --examples 400 --requests 100000
+        python3 tests/torture/schema.py --model "$model" --binary "$out/wicara" --examples 5 ;;
     greedy)
         $python tests/golden/model/greedy.py --model "$model" --binary "$out/wicara" ;;
     *)
