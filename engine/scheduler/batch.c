@@ -201,8 +201,6 @@ static void end_step(struct batch *batch, bool is_stored)
     }
 }
 
-/* Before anything is measured, reading the weights counts like so many rows' arithmetic. */
-static const double ROWS_A_FIXED_PART = 5;
 /* What a guess costs beside its row: drawing, roll-back, the error of the estimate. */
 static const double DRAFT_MARGIN = 1.15;
 /* Readers see gaps this many times as long while a prompt arrives, which then takes
@@ -211,53 +209,18 @@ static const double DRAFT_MARGIN = 1.15;
 static const double SHARED_STEP = 2.5;
 enum { PREFILL_ROWS_FOR_COST = 12, SHARED_PREFILL_ROWS_MIN = 8 };
 
-/* A step without prefill takes fixed_us + rows * row_us. */
-struct line {
-    double fixed_us, row_us;
-};
-
-static struct line decode_line(const struct batch *batch)
-{
-    const struct batch_cost *cost = &batch->decode_cost;
-    if (cost->n == 0)
-        return (struct line){0, 0};
-    double rows = cost->rows / cost->n, us = cost->us / cost->n;
-    double row_us = us / (rows + ROWS_A_FIXED_PART);
-    double spread = cost->rows_rows / cost->n - rows * rows;
-    if (cost->n > 8 && spread > 0.25) {
-        double slope = (cost->rows_us / cost->n - rows * us) / spread;
-        double least = row_us / 8, most = us / rows;  // whatever the noise says
-        row_us = slope < least ? least : slope > most ? most : slope;
-    }
-    return (struct line){us - row_us * rows, row_us};
-}
-
-/* Halves what is older than about 90 steps; late steps (the machine did something else) count as
- * three times the mean. */
-static void measure_decode(struct batch_cost *cost, double rows, double us)
-{
-    const double keep = 1 - 1.0 / 128;
-    double us_max = cost->n > 0 ? 3 * cost->us / cost->n : us;
-    us = us < us_max ? us : us_max;
-    cost->n = cost->n * keep + 1;
-    cost->rows = cost->rows * keep + rows;
-    cost->us = cost->us * keep + us;
-    cost->rows_rows = cost->rows_rows * keep + rows * rows;
-    cost->rows_us = cost->rows_us * keep + rows * us;
-}
-
 static void measure(struct batch *batch, int32_t n_rows, double us)
 {
     int32_t n_prefill = batch->step_prefill_rows, n_decode = n_rows - n_prefill;
     if (us <= 0 || n_rows <= 0)
         return;
     if (n_prefill == 0) {
-        measure_decode(&batch->decode_cost, n_rows, us);
+        step_cost_add(&batch->decode_cost, n_rows, us);
         return;
     }
     if (n_prefill < PREFILL_ROWS_FOR_COST)
         return;
-    struct line line = decode_line(batch);
+    struct step_line line = step_cost_line(&batch->decode_cost);
     double least = us / n_rows / 2;
     double row_us = (us - (n_decode > 0 ? line.fixed_us + line.row_us * n_decode : 0)) / n_prefill;
     row_us = row_us > least ? row_us : least;
@@ -267,9 +230,9 @@ static void measure(struct batch *batch, int32_t n_rows, double us)
 
 double batch_draft_chance(const struct batch *batch, int32_t n_decode_rows)
 {
-    struct line line = decode_line(batch);
+    struct step_line line = step_cost_line(&batch->decode_cost);
     if (batch->decode_cost.n == 0)
-        line = (struct line){ROWS_A_FIXED_PART, 1};
+        line = (struct step_line){1, step_cost_prior()};
     return DRAFT_MARGIN * line.row_us * n_decode_rows /
            (line.fixed_us + line.row_us * n_decode_rows);
 }
@@ -544,7 +507,7 @@ static int32_t prefill_budget(const struct batch *batch, int32_t n_decode_rows)
     const struct batch_limits *limits = &batch->limits;
     if (n_decode_rows == 0 || limits->shared_step_us == 0 || batch->prefill_row_us == 0)
         return limits->prefill_rows_max;
-    struct line line = decode_line(batch);
+    struct step_line line = step_cost_line(&batch->decode_cost);
     double decode_us = line.fixed_us + line.row_us * n_decode_rows;
     double aim_us = SHARED_STEP * decode_us;
     aim_us = aim_us > limits->shared_step_us ? aim_us : limits->shared_step_us;

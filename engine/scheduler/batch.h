@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/scheduler/step_cost.h"
+
 enum {
     BATCH_JOBS_MAX = 1024,  // waiting and running
     BATCH_CHOICES_MAX = 8,
@@ -66,11 +68,6 @@ struct batch_tenant {
     uint32_t n_jobs;  // 0 = the entry is free
 };
 
-/* Time of steps without prefill as a line over their rows: sums of least squares that fade. */
-struct batch_cost {
-    double n, rows, us, rows_rows, rows_us;
-};
-
 struct batch {
     struct batch_limits limits;
     struct batch_job jobs[BATCH_JOBS_MAX];  // indexed by the caller's slot
@@ -78,7 +75,7 @@ struct batch {
     int32_t n_slots;  // slots [n_slots, MAX) were never used
     uint64_t n_arrivals, n_admissions, n_preemptions;
     double prefill_row_us;  // what a row of prefill adds to a step, a moving average; 0 = not known
-    struct batch_cost decode_cost;
+    struct step_cost decode_cost;  // of steps without prefill
     bool in_step;
     int32_t step_prefill_rows;  // of the step under way
 };
