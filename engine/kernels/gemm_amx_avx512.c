@@ -143,19 +143,14 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
             scales.mins = _mm512_load_si512(e->mins[i]);
 #pragma GCC unroll 16
         for (int r = 0; r < n_rows; r++) {
-            const float da = s->da[row + (size_t)r][i];
             __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(low->at[r]));
             if (halves) {
                 __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(high->at[r]));
                 value = _mm512_fmadd_ps(second, scales.sub[1], _mm512_mul_ps(value, scales.sub[0]));
             }
-            acc[r] = _mm512_fmadd_ps(value, _mm512_mul_ps(scales.d, _mm512_set1_ps(da)), acc[r]);
-            if (layout.scales == SCALE_HALF_MINS)
-                acc[r] = _mm512_fmadd_ps(
-                    scales.m, half_mins(scales.mins, s->sums[row + (size_t)r][i], da), acc[r]);
-            else if (layout.has_min)
-                acc[r] =
-                    _mm512_fmadd_ps(scales.m, _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
+            const size_t at = row + (size_t)r;
+            acc[r] = add_block(dtype, &scales, value, s->da[at][i], s->dsum[at][i], s->sums[at][i],
+                               acc[r]);
         }
     }
 #pragma GCC unroll 16
@@ -179,9 +174,10 @@ typedef void tile_fn(const struct amx_slice *s, const struct amx_rows *rows, siz
     X(name, dtype, 3)                                                                              \
     X(name, dtype, 4)                                                                              \
     X(name, dtype, 5)                                                                              \
-    X(name, dtype, 6) X(name, dtype, 7) X(name, dtype, 8) X(name, dtype, 9) X(name, dtype, 10)     \
-        X(name, dtype, 11) X(name, dtype, 12) X(name, dtype, 13) X(name, dtype, 14)                \
-            X(name, dtype, 15) X(name, dtype, 16)
+    X(name, dtype, 6)                                                                              \
+    X(name, dtype, 7) X(name, dtype, 8) X(name, dtype, 9) X(name, dtype, 10) X(name, dtype, 11)    \
+        X(name, dtype, 12) X(name, dtype, 13) X(name, dtype, 14) X(name, dtype, 15)                \
+            X(name, dtype, 16)
 #define ENTRY(name, dtype, n_rows) [n_rows] = tile_##name##_##n_rows,
 #define FAMILY(name, dtype)                                                                        \
     EACH_HEIGHT(TILE, name, dtype)                                                                 \

@@ -174,11 +174,20 @@ static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, si
     }
 }
 
-/* The minimums' factor of one row: da * (sum of activations, each half times its minimum). */
-static ALWAYS_INLINE __m256 half_mins(__m256i mins, int32_t sums, float da)
+/* One block added to the sums of one row: `value` the scaled sum of products, `dsum` da times the
+ * sum of activations or, for HALF_MINS, `sums` both sums as struct q8_rows has them. */
+static ALWAYS_INLINE __m256 add_block(enum dtype dtype, const struct block_scales *scales,
+                                      __m256 value, float da, float dsum, int32_t sums, __m256 acc)
 {
-    __m256i sum = _mm256_madd_epi16(mins, _mm256_set1_epi32(sums));
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(da));
+    const struct panel_layout layout = panel_layout(dtype);
+    if (layout.scales == SCALE_HALF_MINS) {
+        __m256i sum = _mm256_madd_epi16(scales->mins, _mm256_set1_epi32(sums));
+        __m256 min = _mm256_mul_ps(scales->m, _mm256_cvtepi32_ps(sum));
+        value = _mm256_fmadd_ps(value, scales->d, min);
+        return _mm256_fmadd_ps(value, _mm256_set1_ps(da), acc);
+    }
+    acc = _mm256_fmadd_ps(value, _mm256_mul_ps(scales->d, _mm256_set1_ps(da)), acc);
+    return layout.has_min ? _mm256_fmadd_ps(scales->m, _mm256_set1_ps(dsum), acc) : acc;
 }
 
 /* ---- Sums of one block: 8 output rows by one activation row. ---- */
@@ -275,11 +284,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
         const uint8_t *quants = panel + panel_quants(dtype, b) + half * HALF_LINE;
         if (layout.scales == SCALE_SIX_BITS && b % SUPER_BLOCKS == 0)
             unpack_6bit(panel + panel_subscales(dtype, b), &codes);
-        if (half == 0) {
-#pragma GCC unroll 8
-            for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES)
-                _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
-        }
+        if (half == 0)
+            slice_prefetch(s, dtype, panel, i, PREFETCH_BYTES, 0);
 #pragma GCC unroll 2
         for (int h = 0; h < n_halves; h++) {
             __m256i sum[ROWS_MAX], sum_high[ROWS_MAX], sum16[ROWS_MAX][2];
@@ -304,20 +310,13 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
             read_scales(dtype, panel, b, s->n_blocks, half + (size_t)h, &codes, &scales);
 #pragma GCC unroll 4
             for (int r = 0; r < n_rows; r++) {
-                const float da = s->da[row + (size_t)r][i];
                 __m256 value = _mm256_cvtepi32_ps(sum[r]);
                 if (halves)
                     value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum_high[r]), scales.sub[1],
                                             _mm256_mul_ps(value, scales.sub[0]));
-                acc[r][h] =
-                    _mm256_fmadd_ps(value, _mm256_mul_ps(scales.d, _mm256_set1_ps(da)), acc[r][h]);
-                if (layout.scales == SCALE_HALF_MINS)
-                    acc[r][h] = _mm256_fmadd_ps(
-                        scales.m, half_mins(scales.mins, s->sums[row + (size_t)r][i], da),
-                        acc[r][h]);
-                else if (layout.has_min)
-                    acc[r][h] = _mm256_fmadd_ps(
-                        scales.m, _mm256_set1_ps(s->dsum[row + (size_t)r][i]), acc[r][h]);
+                const size_t at = row + (size_t)r;
+                acc[r][h] = add_block(dtype, &scales, value, s->da[at][i], s->dsum[at][i],
+                                      s->sums[at][i], acc[r][h]);
             }
         }
     }
@@ -332,8 +331,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const int n_h
 static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s, const uint8_t *panels,
                                     size_t n_panels, float *y, size_t y_stride)
 {
-    size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
-    for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
+    for (size_t p = 0; p < n_panels; p++, panels += s->panel_bytes, y += PANEL_ROWS) {
         for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {
             size_t left = s->n_rows - row;
             float *to = y + row * y_stride;

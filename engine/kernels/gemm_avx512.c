@@ -18,6 +18,7 @@
 
 enum {
     ROWS_MAX = 8,  // 8 int and 8 float sums leave room for weights and scales
+    FOLD_ROWS = 5,  // from here on the halves' scales of Q2_K go into the quants
     PREFETCH_BYTES = 1536,
     FAR_BYTES = 5120,  // into L2, which waits for memory with more lines at once than L1
 };
@@ -31,12 +32,27 @@ static ALWAYS_INLINE __m512i broadcast_quad(const int8_t *q)
     return _mm512_set1_epi32(quad);
 }
 
+/* Scales of the halves of a block of Q2_K as factors of its quants, in pairs: 3 * 15 fits a byte,
+ * so nothing crosses to the neighbour. The sums are the same integers as with the scales behind. */
+static ALWAYS_INLINE void read_factors(enum dtype dtype, const uint8_t *panel, size_t b,
+                                       __m512i factors[2])
+{
+    const uint8_t *sub = panel + panel_subscales(dtype, b) + b % SUPER_BLOCKS * 2 * PANEL_ROWS;
+    for (size_t half = 0; half < 2; half++) {
+        __m128i codes = _mm_load_si128((const __m128i *)(sub + half * PANEL_ROWS));
+        codes = _mm_and_si128(codes, _mm_set1_epi8(15));
+        __m512i wide = _mm512_cvtepu8_epi32(codes);
+        factors[half] = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
+    }
+}
+
 /* n_rows activation rows, from row `row` of the group, by one panel. */
 static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct slice *s,
                                size_t row, const uint8_t *panel, float *y, size_t y_stride)
 {
     const struct panel_layout layout = panel_layout(dtype);
-    const bool halves = scales_are_halves(layout.scales);
+    const bool folds = layout.scales == SCALE_HALF_MINS && n_rows >= FOLD_ROWS;
+    const bool halves = scales_are_halves(layout.scales) && !folds;
     size_t n = s->b_last - s->b_first, n_cols = s->x->n_cols;
     const int8_t *q = s->x->q + (s->first_row + row) * n_cols + s->b_first * ACT_BLOCK;
     struct super_codes codes;
@@ -47,11 +63,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
     for (size_t i = 0; i < n; i++, q += ACT_BLOCK) {
         const uint8_t *quants = panel + panel_quants(dtype, s->b_first + i);
         __m512i sum[ROWS_MAX], high_sum[ROWS_MAX];
-#pragma GCC unroll 8
-        for (size_t line = 0; line < panel_quant_bytes(dtype); line += LINE_BYTES) {
-            _mm_prefetch((const char *)quants + PREFETCH_BYTES + line, _MM_HINT_T0);
-            _mm_prefetch((const char *)quants + FAR_BYTES + line, _MM_HINT_T1);
-        }
+        slice_prefetch(s, dtype, panel, i, PREFETCH_BYTES, FAR_BYTES);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
             sum[r] = high_sum[r] = _mm512_setzero_si512();
@@ -60,10 +72,17 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
             if (halves && !layout.has_min)
                 high_sum[r] = _mm512_set1_epi32(s->start_high[row + (size_t)r][i]);
         }
+        __m512i factors[2];
+        if (folds)
+            read_factors(dtype, panel, s->b_first + i, factors);
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
             __m512i low, high;
             quad_pair(dtype, quants, v, &low, &high);
+            if (folds) {
+                low = _mm512_mullo_epi16(low, factors[0]);
+                high = _mm512_mullo_epi16(high, factors[1]);
+            }
 #pragma GCC unroll 8
             for (int r = 0; r < n_rows; r++) {
                 const int8_t *quad = q + (size_t)r * n_cols + 4 * v;
@@ -78,19 +97,13 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
         read_scales(dtype, panel, s->b_first + i, s->n_blocks, &codes, &scales);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
-            const float da = s->da[row + (size_t)r][i];
-            __m512 scale = _mm512_mul_ps(scales.d, _mm512_set1_ps(da));
             __m512 value = _mm512_cvtepi32_ps(sum[r]);
             if (halves)
                 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high_sum[r]), scales.sub[1],
                                         _mm512_mul_ps(value, scales.sub[0]));
-            acc[r] = _mm512_fmadd_ps(value, scale, acc[r]);
-            if (layout.scales == SCALE_HALF_MINS)
-                acc[r] = _mm512_fmadd_ps(
-                    scales.m, half_mins(scales.mins, s->sums[row + (size_t)r][i], da), acc[r]);
-            else if (layout.has_min)
-                acc[r] =
-                    _mm512_fmadd_ps(scales.m, _mm512_set1_ps(s->dsum[row + (size_t)r][i]), acc[r]);
+            const size_t at = row + (size_t)r;
+            acc[r] = add_block(dtype, &scales, value, s->da[at][i], s->dsum[at][i], s->sums[at][i],
+                               acc[r]);
         }
     }
 #pragma GCC unroll 8
@@ -101,8 +114,7 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
 static ALWAYS_INLINE void run_slice(enum dtype dtype, const struct slice *s, const uint8_t *panels,
                                     size_t n_panels, float *y, size_t y_stride)
 {
-    size_t panel_bytes = pack_panel_bytes(dtype, s->x->n_cols);
-    for (size_t p = 0; p < n_panels; p++, panels += panel_bytes, y += PANEL_ROWS) {
+    for (size_t p = 0; p < n_panels; p++, panels += s->panel_bytes, y += PANEL_ROWS) {
         for (size_t row = 0; row < s->n_rows; row += s->tile_rows) {
             size_t left = s->n_rows - row;
             float *to = y + row * y_stride;

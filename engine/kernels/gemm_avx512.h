@@ -158,11 +158,20 @@ static ALWAYS_INLINE void read_scales(enum dtype dtype, const uint8_t *panel, si
     }
 }
 
-/* The minimums' factor of one row: da * (sum of activations, each half times its minimum). */
-static ALWAYS_INLINE __m512 half_mins(__m512i mins, int32_t sums, float da)
+/* One block added to the sums of one row: `value` the scaled sum of products, `dsum` da times the
+ * sum of activations or, for HALF_MINS, `sums` both sums as struct q8_rows has them. */
+static ALWAYS_INLINE __m512 add_block(enum dtype dtype, const struct block_scales *scales,
+                                      __m512 value, float da, float dsum, int32_t sums, __m512 acc)
 {
-    __m512i sum = _mm512_madd_epi16(mins, _mm512_set1_epi32(sums));
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(da));
+    const struct panel_layout layout = panel_layout(dtype);
+    if (layout.scales == SCALE_HALF_MINS) {
+        __m512i sum = _mm512_madd_epi16(scales->mins, _mm512_set1_epi32(sums));
+        __m512 min = _mm512_mul_ps(scales->m, _mm512_cvtepi32_ps(sum));
+        value = _mm512_fmadd_ps(value, scales->d, min);
+        return _mm512_fmadd_ps(value, _mm512_set1_ps(da), acc);
+    }
+    acc = _mm512_fmadd_ps(value, _mm512_mul_ps(scales->d, _mm512_set1_ps(da)), acc);
+    return layout.has_min ? _mm512_fmadd_ps(scales->m, _mm512_set1_ps(dsum), acc) : acc;
 }
 
 #endif

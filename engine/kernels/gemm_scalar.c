@@ -7,11 +7,12 @@
  *   value = fma(high, sub1, low * sub0)      types with a scale for 16 columns; exact and below
  *                                            2^24 but for NVFP4, where both steps round
  *   acc = fma(value, d * da, acc)            d of the weights' block, da of the activations'
- *   acc = fma(m, da * sum, acc)              types with a minimum; sum = exact sum of activations,
- *                                            Q2_K: mn0 * (sum of the first 16) + mn1 * (last 16)
+ *   acc = fma(m, da * sum, acc)              types with a minimum; sum = exact sum of activations
+ * Q2_K has a minimum for 16 columns, sum = mn0 * (sum of the first 16) + mn1 * (last 16), and puts
+ * both terms together first, which saves it a product: acc = fma(fma(value, d, m * sum), da, acc).
  * d is d * sc of the sub-block where it has one and m is -(dmin * mn), both exact in f32; Q2_K: m
- * is -dmin. Conversions of integers are exact; each product `d * da`, `da * sum` is rounded once,
- * to nearest even, and so is each fma.
+ * is -dmin. Conversions of integers are exact; each product is rounded once, to nearest even, and
+ * so is each fma.
  *
  * Float weights, widened to f32, one output element: two fma chains from 0, over even and over odd
  * columns in ascending order; the result is even + odd. Two chains because one would leave a single
@@ -72,7 +73,7 @@ static void gemm_q8_scalar(enum dtype dtype, const uint8_t *panels, size_t n_pan
                            size_t y_stride)
 {
     size_t n_blocks = x->n_cols / ACT_BLOCK, panel_bytes = pack_panel_bytes(dtype, x->n_cols);
-    bool has_min = panel_layout(dtype).has_min;
+    const struct panel_layout layout = panel_layout(dtype);
     for (size_t panel = 0; panel < n_panels; panel++, panels += panel_bytes, y += PANEL_ROWS) {
         for (size_t row = 0; row < n_rows; row++)
             memset(y + row * y_stride, 0, PANEL_ROWS * sizeof *y);
@@ -85,11 +86,15 @@ static void gemm_q8_scalar(enum dtype dtype, const uint8_t *panels, size_t n_pan
                 float *acc = y + row * y_stride, da = x->d[at], value[PANEL_ROWS];
                 block_values(&block, x->q + at * ACT_BLOCK, value);
                 for (size_t lane = 0; lane < PANEL_ROWS; lane++) {
-                    acc[lane] = fmaf(value[lane], block.d[lane] * da, acc[lane]);
-                    if (!has_min)
+                    if (layout.scales == SCALE_HALF_MINS) {
+                        int sum = block.mins[0][lane] * low + block.mins[1][lane] * high;
+                        float both = fmaf(value[lane], block.d[lane], block.m[lane] * (float)sum);
+                        acc[lane] = fmaf(both, da, acc[lane]);
                         continue;
-                    int sum = block.mins[0][lane] * low + block.mins[1][lane] * high;
-                    acc[lane] = fmaf(block.m[lane], da * (float)sum, acc[lane]);
+                    }
+                    acc[lane] = fmaf(value[lane], block.d[lane] * da, acc[lane]);
+                    if (layout.has_min)
+                        acc[lane] = fmaf(block.m[lane], da * (float)(low + high), acc[lane]);
                 }
             }
         }

@@ -2,7 +2,7 @@
  *
  * Packing runs once a load (or never, with a packed cache), but a user waits for it: it moves and
  * masks dwords, four columns at a time, and never looks at single elements. What is particular to a
- * stored format is in pack_codes.c. panel_block_read() is the opposite: element by element, plain
+ * stored format is in pack_codes.h. panel_block_read() is the opposite: element by element, plain
  * enough to be read as the definition of the layout. Nothing here checks the weights: every bit
  * pattern is a legal block. */
 #include "engine/kernels/pack.h"
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/kernels/pack_codes.h"
 #include "engine/kernels/panel_layout.h"
 
 #define EACH_BYTE 0x01010101u
@@ -66,13 +67,13 @@ size_t pack_panel_bytes(enum dtype dtype, size_t n_cols)
 /* ---- Packing: one stored block of one row into its place in the panel. ---- */
 
 /* Dword `line` of a row in a run of lines. */
-static void store_line(uint8_t *lines, size_t line, size_t row, uint32_t value)
+static ALWAYS_INLINE void store_line(uint8_t *lines, size_t line, size_t row, uint32_t value)
 {
     memcpy(lines + line * LINE_BYTES + row * 4, &value, sizeof value);
 }
 
 /* Bit pairs of four quads, from bit `from` of each code, in one dword. */
-static uint32_t gather_pairs(const uint32_t quads[4], unsigned from)
+static ALWAYS_INLINE uint32_t gather_pairs(const uint32_t quads[4], unsigned from)
 {
     uint32_t out = 0;
     for (size_t i = 0; i < 4; i++)
@@ -80,7 +81,7 @@ static uint32_t gather_pairs(const uint32_t quads[4], unsigned from)
     return out;
 }
 
-static uint32_t gather_bits(const uint32_t quads[8], unsigned from)
+static ALWAYS_INLINE uint32_t gather_bits(const uint32_t quads[8], unsigned from)
 {
     uint32_t out = 0;
     for (size_t i = 0; i < 8; i++)
@@ -89,7 +90,8 @@ static uint32_t gather_bits(const uint32_t quads[8], unsigned from)
 }
 
 /* Codes of 32 columns of a row into the lines of its block. */
-static void store_codes(size_t bits, const uint32_t quads[8], uint8_t *quants, size_t row)
+static ALWAYS_INLINE void store_codes(size_t bits, const uint32_t quads[8], uint8_t *quants,
+                                      size_t row)
 {
     if (bits == 8) {
         for (size_t quad = 0; quad < 8; quad++)
@@ -112,8 +114,8 @@ static void store_codes(size_t bits, const uint32_t quads[8], uint8_t *quants, s
         store_line(quants, 4 + line, row, gather_pairs(quads + 4 * line, 4));
 }
 
-static void pack_row(enum dtype dtype, size_t n_cols, const uint8_t *source, uint8_t *panel,
-                     size_t row)
+static ALWAYS_INLINE void pack_row(enum dtype dtype, size_t n_cols, const uint8_t *source,
+                                   uint8_t *panel, size_t row)
 {
     const struct dtype_info *info = dtype_info(dtype);
     struct panel_layout layout = panel_layout(dtype);
@@ -156,8 +158,19 @@ void pack_panel(enum dtype dtype, size_t n_cols, const void *const rows[16], voi
         return;
     }
     for (size_t row = 0; row < PANEL_ROWS; row++) {
-        if (rows[row])
-            pack_row(dtype, n_cols, rows[row], panel, row);
+        if (!rows[row])
+            continue;
+        switch (dtype) {
+#define PACK(name, type)                                                                           \
+    case DTYPE_##type:                                                                             \
+        pack_row(DTYPE_##type, n_cols, rows[row], panel, row);                                     \
+        break;
+            GEMM_Q8_TYPES(PACK)
+            GEMM_Q8_ALIASES(PACK)
+#undef PACK
+        default:
+            break;
+        }
     }
 }
 

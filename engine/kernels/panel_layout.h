@@ -42,6 +42,8 @@
 
 #include "engine/kernels/kernels.h"
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 enum { SUPER_COLS = 256, SUPER_BLOCKS = SUPER_COLS / ACT_BLOCK, LINE_BYTES = 64 };
 
 /* A block of activations whose max|x| is below this counts as zero: 127 / max must not overflow. */
@@ -81,7 +83,7 @@ struct panel_layout {
 };
 
 /* A constant for a constant type, so that the kernels' inner loops see numbers. */
-static inline __attribute__((always_inline)) struct panel_layout panel_layout(enum dtype dtype)
+static ALWAYS_INLINE struct panel_layout panel_layout(enum dtype dtype)
 {
 #define LAYOUT(...)                                                                                \
     return (struct panel_layout)                                                                   \
@@ -166,19 +168,19 @@ static inline __attribute__((always_inline)) struct panel_layout panel_layout(en
     X(iq2_xs, IQ2_S)                                                                               \
     X(tq2_0, TQ1_0)
 
-static inline __attribute__((always_inline)) bool scales_are_halves(enum scale_form scales)
+static ALWAYS_INLINE bool scales_are_halves(enum scale_form scales)
 {
     return scales == SCALE_HALVES || scales == SCALE_HALF_MINS || scales == SCALE_E4M3;
 }
 
 /* Bytes of the quants of one block. */
-static inline __attribute__((always_inline)) size_t panel_quant_bytes(enum dtype dtype)
+static ALWAYS_INLINE size_t panel_quant_bytes(enum dtype dtype)
 {
     return panel_layout(dtype).bits * LINE_BYTES;
 }
 
 /* Bytes of a group's sub-scales, of its d, and from one group to the next. */
-static inline __attribute__((always_inline)) size_t panel_subscale_bytes(enum dtype dtype)
+static ALWAYS_INLINE size_t panel_subscale_bytes(enum dtype dtype)
 {
     struct panel_layout layout = panel_layout(dtype);
     switch (layout.scales) {
@@ -194,14 +196,14 @@ static inline __attribute__((always_inline)) size_t panel_subscale_bytes(enum dt
         return 0;
     }
 }
-static inline __attribute__((always_inline)) size_t panel_scale_bytes(enum dtype dtype)
+static ALWAYS_INLINE size_t panel_scale_bytes(enum dtype dtype)
 {
     struct panel_layout layout = panel_layout(dtype);
     if (layout.scales == SCALE_E4M3)
         return 0;
     return layout.scales == SCALE_E8M0 ? PANEL_ROWS : PANEL_ROWS * 2;
 }
-static inline __attribute__((always_inline)) size_t panel_group_bytes(enum dtype dtype)
+static ALWAYS_INLINE size_t panel_group_bytes(enum dtype dtype)
 {
     struct panel_layout layout = panel_layout(dtype);
     size_t bytes = layout.group_blocks * panel_quant_bytes(dtype) + panel_subscale_bytes(dtype);
@@ -209,7 +211,7 @@ static inline __attribute__((always_inline)) size_t panel_group_bytes(enum dtype
 }
 
 /* Offset of the quants of block b. */
-static inline __attribute__((always_inline)) size_t panel_quants(enum dtype dtype, size_t b)
+static ALWAYS_INLINE size_t panel_quants(enum dtype dtype, size_t b)
 {
     size_t group_blocks = panel_layout(dtype).group_blocks;
     return b / group_blocks * panel_group_bytes(dtype) +
@@ -217,7 +219,7 @@ static inline __attribute__((always_inline)) size_t panel_quants(enum dtype dtyp
 }
 
 /* Offset of a group's sub-scales. */
-static inline __attribute__((always_inline)) size_t panel_subscales(enum dtype dtype, size_t b)
+static ALWAYS_INLINE size_t panel_subscales(enum dtype dtype, size_t b)
 {
     size_t group_blocks = panel_layout(dtype).group_blocks;
     return b / group_blocks * panel_group_bytes(dtype) + group_blocks * panel_quant_bytes(dtype);
@@ -225,8 +227,7 @@ static inline __attribute__((always_inline)) size_t panel_subscales(enum dtype d
 
 /* Offset of the scales d of block b's group, in a panel of n_blocks; the minimums, where the type
  * has them, lie 32 bytes behind. */
-static inline __attribute__((always_inline)) size_t panel_scales(enum dtype dtype, size_t b,
-                                                                 size_t n_blocks)
+static ALWAYS_INLINE size_t panel_scales(enum dtype dtype, size_t b, size_t n_blocks)
 {
     struct panel_layout layout = panel_layout(dtype);
     size_t group = b / layout.group_blocks;
@@ -249,11 +250,5 @@ struct panel_block {
 };
 void panel_block_read(enum dtype dtype, const uint8_t *panel, size_t b, size_t n_blocks,
                       struct panel_block *out);
-
-/* Codes of block b (of 32 columns) of a stored block, one a byte, [8 quads] (pack_codes.c). */
-void stored_codes(enum dtype dtype, const uint8_t *stored, size_t b, uint32_t quads[8]);
-/* Scales of one stored block into row `row` of the group at `subscales` and of d at `scales`. */
-void stored_scales(enum dtype dtype, const uint8_t *stored, size_t row, uint8_t *subscales,
-                   uint8_t *scales);
 
 #endif

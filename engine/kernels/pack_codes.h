@@ -2,8 +2,12 @@
  *
  * Codes come four to a dword, so that a block of 32 columns is eight dwords whatever the format;
  * what a code means is in panel_layout.h. dequantize.c reads the same bytes element by element and
- * independently, and the tests hold both against each other. Source: the GGUF specification's block
- * structures and gguf-py's quants.py. */
+ * independently, and the tests hold both against each other. All is inlined into one instance a
+ * type: packing is what a start waits for. Source: the GGUF specification's block structures and
+ * gguf-py's quants.py. */
+#ifndef WICARA_KERNELS_PACK_CODES_H
+#define WICARA_KERNELS_PACK_CODES_H
+
 #include <assert.h>
 #include <string.h>
 
@@ -13,7 +17,7 @@
 #define EACH_BYTE   0x01010101u
 #define LOW_NIBBLES (15 * EACH_BYTE)
 
-static uint32_t load_u32(const uint8_t *from)
+static ALWAYS_INLINE uint32_t load_u32(const uint8_t *from)
 {
     uint32_t value;
     memcpy(&value, from, sizeof value);
@@ -21,13 +25,13 @@ static uint32_t load_u32(const uint8_t *from)
 }
 
 /* Bit i of the low four into bit 0 of byte i. */
-static uint32_t spread_bits(uint32_t bits)
+static ALWAYS_INLINE uint32_t spread_bits(uint32_t bits)
 {
     return (bits & 15) * 0x00204081u & EACH_BYTE;
 }
 
 /* 16 bytes of nibbles: byte i holds elements i and i + 16. */
-static void nibble_codes(const uint8_t *nibbles, uint32_t quads[8])
+static ALWAYS_INLINE void nibble_codes(const uint8_t *nibbles, uint32_t quads[8])
 {
     for (size_t v = 0; v < 4; v++) {
         uint32_t both = load_u32(nibbles + 4 * v);
@@ -37,21 +41,22 @@ static void nibble_codes(const uint8_t *nibbles, uint32_t quads[8])
 }
 
 /* Some bits of each of 32 bytes: super-blocks keep 32 columns at the same bits of 32 bytes. */
-static void field_codes(const uint8_t *bytes, unsigned shift, uint32_t mask, uint32_t quads[8])
+static ALWAYS_INLINE void field_codes(const uint8_t *bytes, unsigned shift, uint32_t mask,
+                                      uint32_t quads[8])
 {
     for (size_t quad = 0; quad < 8; quad++)
         quads[quad] = load_u32(bytes + 4 * quad) >> shift & mask * EACH_BYTE;
 }
 
-static void add_field(const uint8_t *bytes, unsigned shift, uint32_t mask, unsigned to,
-                      uint32_t quads[8])
+static ALWAYS_INLINE void add_field(const uint8_t *bytes, unsigned shift, uint32_t mask,
+                                    unsigned to, uint32_t quads[8])
 {
     for (size_t quad = 0; quad < 8; quad++)
         quads[quad] |= (load_u32(bytes + 4 * quad) >> shift & mask * EACH_BYTE) << to;
 }
 
 /* Q5_0, Q5_1: bit i of qh belongs to element i. */
-static void add_fifth_bits(const uint8_t *qh, uint32_t quads[8])
+static ALWAYS_INLINE void add_fifth_bits(const uint8_t *qh, uint32_t quads[8])
 {
     uint32_t bits = load_u32(qh);
     for (size_t quad = 0; quad < 8; quad++)
@@ -59,7 +64,7 @@ static void add_fifth_bits(const uint8_t *qh, uint32_t quads[8])
 }
 
 /* NVFP4: 8 bytes of nibbles hold elements i and i + 8 of 16. */
-static void half_nibble_codes(const uint8_t *nibbles, uint32_t quads[8])
+static ALWAYS_INLINE void half_nibble_codes(const uint8_t *nibbles, uint32_t quads[8])
 {
     for (size_t half = 0; half < 2; half++) {
         for (size_t v = 0; v < 2; v++) {
@@ -70,13 +75,13 @@ static void half_nibble_codes(const uint8_t *nibbles, uint32_t quads[8])
     }
 }
 
-static unsigned load_u16(const uint8_t *from)
+static ALWAYS_INLINE unsigned load_u16(const uint8_t *from)
 {
     return from[0] | (unsigned)from[1] << 8;
 }
 
 /* Eight indices of 2 bits, and above them their signs, or one bit for all. */
-static void eight_codes(uint16_t entry, unsigned signs, uint32_t quads[2])
+static ALWAYS_INLINE void eight_codes(uint16_t entry, unsigned signs, uint32_t quads[2])
 {
     for (size_t i = 0; i < 2; i++) {
         uint32_t x = entry >> (8 * i) & 0xffu;
@@ -86,15 +91,15 @@ static void eight_codes(uint16_t entry, unsigned signs, uint32_t quads[2])
 }
 
 /* Four indices of 3 bits and their signs. */
-static uint32_t four_codes(uint16_t entry, unsigned signs)
+static ALWAYS_INLINE uint32_t four_codes(uint16_t entry, unsigned signs)
 {
     uint32_t x = (entry & 7u) | (entry & 0x38u) << 5 | (entry & 0x1c0u) << 10;
     return x | (entry & 0xe00u) << 15 | spread_bits(signs) << 3;
 }
 
 /* Group k of 8 in block b of the types with codebooks of eight. */
-static void group_codes(enum dtype dtype, const uint8_t *stored, size_t b, size_t k,
-                        uint32_t quads[2])
+static ALWAYS_INLINE void group_codes(enum dtype dtype, const uint8_t *stored, size_t b, size_t k,
+                                      uint32_t quads[2])
 {
     size_t group = 4 * b + k;
     unsigned both, high;
@@ -125,7 +130,8 @@ static void group_codes(enum dtype dtype, const uint8_t *stored, size_t b, size_
 }
 
 /* Quad `quad` of block b of the types with codebooks of four. */
-static uint32_t quad_codes(enum dtype dtype, const uint8_t *stored, size_t b, size_t quad)
+static ALWAYS_INLINE uint32_t quad_codes(enum dtype dtype, const uint8_t *stored, size_t b,
+                                         size_t quad)
 {
     unsigned entry = stored[2 + 8 * b + quad], signs;
     if (dtype == DTYPE_IQ3_XXS) {
@@ -139,7 +145,7 @@ static uint32_t quad_codes(enum dtype dtype, const uint8_t *stored, size_t b, si
 
 /* TQ1_0: byte j of a row of 32, of 16 or of 4 bytes holds elements j, j + 32 .. as base-3 digits of
  * a fraction of 256, the highest first. */
-static uint32_t ternary_codes(const uint8_t *stored, size_t b, size_t quad)
+static ALWAYS_INLINE uint32_t ternary_codes(const uint8_t *stored, size_t b, size_t quad)
 {
     static const uint8_t powers[5] = {1, 3, 9, 27, 81};
     size_t at = 32 * b + 4 * quad, digit, from;
@@ -157,7 +163,9 @@ static uint32_t ternary_codes(const uint8_t *stored, size_t b, size_t quad)
     return out;
 }
 
-void stored_codes(enum dtype dtype, const uint8_t *stored, size_t b, uint32_t quads[8])
+/* Codes of block b (of 32 columns) of a stored block, one a byte. */
+static ALWAYS_INLINE void stored_codes(enum dtype dtype, const uint8_t *stored, size_t b,
+                                       uint32_t quads[8])
 {
     size_t half = b / 4, part = b % 4;  // of a super-block in two halves
     switch (dtype) {
@@ -234,7 +242,7 @@ void stored_codes(enum dtype dtype, const uint8_t *stored, size_t b, uint32_t qu
 }
 
 /* Where the f16 d of a stored block is; the minimum's follows it. */
-static size_t scale_offset(enum dtype dtype)
+static ALWAYS_INLINE size_t scale_offset(enum dtype dtype)
 {
     switch (dtype) {
     case DTYPE_Q2_K:
@@ -253,14 +261,14 @@ static size_t scale_offset(enum dtype dtype)
 }
 
 /* Q3_K: 16 scales of 6 bits, less 32, in 12 bytes: low nibbles in 8, upper pairs in 4. */
-static uint8_t subscale_q3_k(const uint8_t packed[12], size_t i)
+static ALWAYS_INLINE uint8_t subscale_q3_k(const uint8_t packed[12], size_t i)
 {
     unsigned low = packed[i % 8] >> (i / 8 * 4) & 15u, high = packed[8 + i % 4] >> (i / 4 * 2) & 3u;
     return (uint8_t)((low | high << 4) - 32u);
 }
 
 /* IQ4_XS: 8 scales of 6 bits, less 32: upper pairs in the u16 at 2, low nibbles from 4 on. */
-static uint8_t subscale_iq4_xs(const uint8_t *stored, size_t i)
+static ALWAYS_INLINE uint8_t subscale_iq4_xs(const uint8_t *stored, size_t i)
 {
     unsigned low = stored[4 + i / 2] >> (i % 2 * 4) & 15u;
     unsigned high = stored[2 + i / 4] >> (i % 4 * 2) & 3u;
@@ -268,13 +276,13 @@ static uint8_t subscale_iq4_xs(const uint8_t *stored, size_t i)
 }
 
 /* NVFP4: no sign; the one code that is not a number means 0 in GGUF. */
-static uint8_t subscale_nvfp4(uint8_t code)
+static ALWAYS_INLINE uint8_t subscale_nvfp4(uint8_t code)
 {
     return code == 0x7f ? 0 : code & 0x7f;
 }
 
 /* IQ1_M keeps four bits of d in each of its four u16 of scales. */
-static uint16_t scale_iq1_m(const uint8_t *stored)
+static ALWAYS_INLINE uint16_t scale_iq1_m(const uint8_t *stored)
 {
     unsigned half = 0;
     for (size_t i = 0; i < 4; i++)
@@ -283,7 +291,7 @@ static uint16_t scale_iq1_m(const uint8_t *stored)
 }
 
 /* Sub-scale i of a stored block, as panels hold it. */
-static uint8_t subscale(enum dtype dtype, const uint8_t *stored, size_t i)
+static ALWAYS_INLINE uint8_t subscale(enum dtype dtype, const uint8_t *stored, size_t i)
 {
     switch (dtype) {
     case DTYPE_Q2_K:
@@ -317,8 +325,9 @@ static uint8_t subscale(enum dtype dtype, const uint8_t *stored, size_t i)
     }
 }
 
-void stored_scales(enum dtype dtype, const uint8_t *stored, size_t row, uint8_t *subscales,
-                   uint8_t *scales)
+/* Scales of one stored block into row `row` of the group at `subscales` and of d at `scales`. */
+static ALWAYS_INLINE void stored_scales(enum dtype dtype, const uint8_t *stored, size_t row,
+                                        uint8_t *subscales, uint8_t *scales)
 {
     struct panel_layout layout = panel_layout(dtype);
     size_t n_subscales = panel_subscale_bytes(dtype) / PANEL_ROWS;
@@ -335,3 +344,5 @@ void stored_scales(enum dtype dtype, const uint8_t *stored, size_t row, uint8_t 
     if (layout.has_min)
         memcpy(scales + 32 + 2 * row, stored + scale_offset(dtype) + 2, 2);
 }
+
+#endif
