@@ -12,7 +12,7 @@ CC      := gcc
 endif
 
 # Engine modules to compile; a subset serves work on one module.
-MODULES ?= base formats tokenizer template kernels model cache sampling scheduler
+MODULES ?= base formats tokenizer grammar template kernels model cache sampling scheduler
 HAVE_ALL := $(filter scheduler,$(MODULES))
 
 WARN    := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \

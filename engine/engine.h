@@ -107,6 +107,26 @@ struct job_text_bias {
     float bias;
 };
 
+/* What an answer must look like. Masks allow only tokens that keep to it; with the budget of
+ * max_tokens (or the room that is left) the text always comes to its end. */
+enum constraint_kind {
+    CONSTRAINT_NONE,
+    CONSTRAINT_JSON_OBJECT,  // any JSON object; no text
+    CONSTRAINT_JSON_SCHEMA,
+    CONSTRAINT_REGEX,   // the whole answer matches
+    CONSTRAINT_CHOICE,  // a JSON array of strings, one of which is the answer
+    CONSTRAINT_GBNF,
+};
+
+struct job_constraint {
+    enum constraint_kind kind;
+    const char *text;   // NUL-terminated
+    bool is_strict;     // JSON_SCHEMA: absent additionalProperties means false
+    const char *param;  // request field that errors name
+    // The answer is free up to and with this text (the end of the model's thinking); NULL = not
+    const char *free_until;
+};
+
 /* All pointers are borrowed for the duration of engine_submit() only. Ranges were checked by the
  * server's parameter table; the engine checks what depends on the model (token ids, context). */
 struct job_request {
@@ -174,6 +194,8 @@ struct job_request {
     size_t n_bad_words;
     const int32_t *allowed_tokens;
     size_t n_allowed_tokens;
+
+    struct job_constraint constraint;
 
     /* Called when the job's event queue becomes non-empty, from an engine thread and without any
      * lock held: copy a flag and return, never block, never call back into the job. */

@@ -164,6 +164,10 @@ static enum status start_parts(struct engine *e, struct error *err)
     e->prepare.n_vocab = model->n_vocab;
     e->prepare.ctx_size = model->ctx_size;
     e->prepare.limits = limits;
+    enum status status = grammar_cache_create(&e->grammars, e->tokenizer, model->n_vocab, err);
+    if (status != OK)
+        return status;
+    e->prepare.grammars = e->grammars;
     struct scheduler_parts parts = {
         .model = e->model,
         .pool = e->pool,
@@ -173,7 +177,7 @@ static enum status start_parts(struct engine *e, struct error *err)
         .wakeup = e->wakeup,
         .limits = limits,
     };
-    enum status status = scheduler_create(&e->scheduler, &parts, err);
+    status = scheduler_create(&e->scheduler, &parts, err);
     if (status != OK)
         return status;
     return text_pool_create(&e->text_pool, &e->prepare, e->scheduler, &e->metrics, err);
@@ -261,6 +265,7 @@ void engine_unload(struct engine *engine)
 {
     text_pool_free(engine->text_pool);
     scheduler_free(engine->scheduler);
+    grammar_cache_free(engine->grammars);
     kv_cache_free(engine->cache);
     account_release(&engine->account, ACCOUNT_KV, engine->kv_account_bytes);
     model_close(engine->model);
@@ -272,6 +277,7 @@ void engine_unload(struct engine *engine)
     mem_free(engine->model_id);
     engine->text_pool = NULL;
     engine->scheduler = NULL;
+    engine->grammars = NULL;
     engine->cache = NULL;
     engine->kv_account_bytes = 0;
     engine->model = NULL;

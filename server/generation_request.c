@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <limits.h>
 
+#include "server/structured.h"
+
 enum { ARENA_BYTES_MAX = 4 * REQUEST_BODY_BYTES_MAX };
 
 bool model_name_matches(const char *name, const char *model_id)
@@ -207,6 +209,8 @@ enum status generation_request_begin(struct generation_request *request, enum en
         status = request_read_lists(request, err);
     if (status == OK)
         status = read_seed(request, err);
+    if (status == OK)
+        status = structured_read(request, err);
     if (status == OK)
         status = read_repetition(request, err);
     if (status == OK)

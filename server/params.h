@@ -49,7 +49,8 @@ struct params {
     struct param_value model, messages, prompt, stop, logit_bias, seed, stream_options, tools,
         tool_choice, chat_template_kwargs, content, tokens, add_special, add_special_tokens,
         stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt, suffix,
-        reasoning_effort, reasoning, thinking, enable_thinking;
+        reasoning_effort, reasoning, thinking, enable_thinking, response_format, guided_json,
+        guided_regex, guided_choice, guided_grammar, structured_outputs, grammar, json_schema;
     bool parallel_tool_calls, stream, logprobs, ignore_eos, return_token_ids, parse_special,
         with_pieces, return_token_strs, include_stop, echo, add_generation_prompt,
         continue_final_message, return_progress;

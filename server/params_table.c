@@ -60,8 +60,19 @@ enum { BOTH = ENDPOINT_CHAT | ENDPOINT_COMPLETIONS };
     "[\"tool_calls\"]},{\"required\":[\"prefix\"]}],\"properties\":{\"role\":{\"const\":"          \
     "\"assistant\"},\"prefix\":{\"type\":\"boolean\"},\"tool_calls\":{\"type\":\"array\"}}}]}}"
 
+#define RESPONSE_FORMAT                                                                            \
+    "{\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"enum\":[\"text\","   \
+    "\"json_object\",\"json_schema\"]},\"schema\":{\"type\":\"object\"},\"json_schema\":{"         \
+    "\"type\":"                                                                                    \
+    "\"object\",\"required\":[\"schema\"],\"properties\":{\"name\":{\"type\":\"string\"},"         \
+    "\"description\":{\"type\":\"string\"},\"schema\":{\"type\":\"object\"},\"strict\":{"          \
+    "\"type\":[\"boolean\",\"null\"]}}}}}"
+#define STRUCTURED_OUTPUTS                                                                         \
+    "{\"type\":\"object\",\"properties\":{\"json\":{\"type\":[\"object\",\"string\"]},"            \
+    "\"json_object\":{\"type\":\"boolean\"},\"regex\":{\"type\":\"string\"},\"choice\":{"          \
+    "\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"grammar\":{\"type\":\"string\"}}}"
+
 static const char no_tools[] = "use tools and tool_choice";
-static const char no_schema[] = "constrained output is not available in this version";
 static const char no_audio[] = "this model makes text only";
 static const char no_sampler[] = "this sampling method is not available";
 
@@ -221,14 +232,22 @@ static const struct param table[] = {
 
     REFUSE("functions", CHAT, TYPE_ARRAY, "[]", no_tools),
     REFUSE("function_call", CHAT, TYPE_STRING | TYPE_OBJECT, "\"none\"|\"auto\"", no_tools),
-    REFUSE("response_format", BOTH, TYPE_OBJECT, "{\"type\":\"text\"}", no_schema),
-    REFUSE("guided_json", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("guided_regex", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("guided_choice", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("guided_grammar", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("structured_outputs", BOTH, TYPE_ANY, NULL, no_schema),
-    REFUSE("grammar", BOTH, TYPE_ANY, "\"\"", no_schema),
-    REFUSE("json_schema", BOTH, TYPE_ANY, NULL, no_schema),
+    VALUE("response_format", BOTH, TYPE_OBJECT, response_format, RESPONSE_FORMAT,
+          "text, json_object (any JSON object; with `schema` as llama.cpp has it) or json_schema; "
+          "the "
+          "answer always keeps to it and always comes to its end within max_tokens"),
+    VALUE("guided_json", BOTH, TYPE_OBJECT | TYPE_STRING, guided_json, NULL,
+          "JSON schema of the answer (vLLM)"),
+    VALUE("guided_regex", BOTH, TYPE_STRING, guided_regex, NULL,
+          "regular expression that the whole answer matches (vLLM)"),
+    VALUE("guided_choice", BOTH, TYPE_ARRAY, guided_choice, STRINGS,
+          "texts, one of which is the answer (vLLM)"),
+    VALUE("guided_grammar", BOTH, TYPE_STRING, guided_grammar, NULL, "GBNF grammar (vLLM's name)"),
+    VALUE("structured_outputs", BOTH, TYPE_OBJECT, structured_outputs, STRUCTURED_OUTPUTS,
+          "one of json, json_object, regex, choice, grammar (vLLM)"),
+    VALUE("grammar", BOTH, TYPE_STRING, grammar, NULL, "GBNF grammar of the answer (llama.cpp)"),
+    VALUE("json_schema", BOTH, TYPE_OBJECT, json_schema, NULL,
+          "JSON schema of the answer (llama.cpp)"),
     REFUSE("modalities", CHAT, TYPE_ARRAY, "[\"text\"]", no_audio),
     REFUSE("audio", CHAT, TYPE_OBJECT, NULL, no_audio),
     REFUSE("prediction", CHAT, TYPE_OBJECT, NULL, "predicted outputs are not available"),

@@ -49,7 +49,9 @@ struct sampler {
     struct undo *undo;  // [n_undo_max]
     size_t n_undo, n_undo_max;
     float *allowed_logits;  // [n_allowed] scratch
-    float *raw;             // [n_vocab] the row as it came, when n_allowed > 0
+    float *raw;             // [n_vocab] the row as it came, when it is not restored from `undo`
+    bool has_raw;           // ... and it was kept for this draw
+    const uint64_t *mask;   // of the next draw, or NULL
     struct dry_state dry;
     struct filter_state filters;
     rank_key *keys;      // [2 * CANDIDATES] candidates, best first, and scratch
@@ -252,14 +254,46 @@ static void keep_allowed(struct sampler *s, float *logits)
         logits[p->allowed[i]] = s->allowed_logits[i];
 }
 
+void sampler_allow(struct sampler *sampler, const uint64_t *allowed)
+{
+    sampler->mask = allowed;
+}
+
+static void apply_mask(const struct sampler *s, float *logits)
+{
+    for (size_t first = 0; first < s->n_vocab; first += 64) {
+        uint64_t word = s->mask[first / 64];
+        size_t n = s->n_vocab - first < 64 ? s->n_vocab - first : 64;
+        if (word == UINT64_MAX)
+            continue;
+        for (size_t i = 0; i < n; i++)
+            if (!(word >> i & 1))
+                logits[first + i] = -INFINITY;
+    }
+}
+
+/* Lists of allowed tokens and masks change the whole row: what is wanted of it later is kept. */
+static enum status keep_raw(struct sampler *s, const float *logits, struct error *err)
+{
+    s->has_raw = s->params.n_allowed > 0 || (s->mask != NULL && s->params.top_logprobs >= 0);
+    if (!s->has_raw)
+        return OK;
+    if (s->raw == NULL)
+        s->raw = mem_alloc_array(s->n_vocab, sizeof *s->raw);
+    if (s->raw == NULL)
+        return error_set(err, ERR_MEMORY, "no memory for a row of %zu tokens", s->n_vocab);
+    memcpy(s->raw, logits, s->n_vocab * sizeof *logits);
+    return OK;
+}
+
 /* Everything that changes the row before the draw. *adjusted: it did. */
 static enum status adjust(struct sampler *s, float *logits, size_t position, bool *adjusted,
                           struct error *err)
 {
     const struct sampling_params *p = &s->params;
-    enum status status = OK;
-    if (p->n_allowed > 0)
-        memcpy(s->raw, logits, s->n_vocab * sizeof *logits);
+    enum status status = keep_raw(s, logits, err);
+    if (status != OK)
+        return status;
     apply_bias(s, logits);
     if (s->is_windowed)
         apply_windowed_penalties(s, logits, position);
@@ -271,13 +305,15 @@ static enum status adjust(struct sampler *s, float *logits, size_t position, boo
         apply_bans(s, logits, position);
     if (p->n_allowed > 0)
         keep_allowed(s, logits);
-    *adjusted = s->n_undo > 0 || p->n_allowed > 0;
+    if (s->mask != NULL)
+        apply_mask(s, logits);
+    *adjusted = s->n_undo > 0 || p->n_allowed > 0 || s->mask != NULL;
     return status;
 }
 
 static void restore(struct sampler *s, float *logits)
 {
-    if (s->params.n_allowed > 0) {
+    if (s->has_raw) {
         memcpy(logits, s->raw, s->n_vocab * sizeof *logits);
         s->n_undo = 0;
     }
@@ -429,7 +465,11 @@ enum status sampler_draw(struct sampler *sampler, float *logits, uint32_t positi
     }
     float max;
     if (!scan_max(logits, s->n_vocab, &max) || max == -INFINITY) {
+        bool is_masked = s->mask != NULL;
         restore(s, logits);
+        if (is_masked)
+            return error_set(err, ERR_INVALID,
+                             "the request's bans leave none of the tokens that its format allows");
         return bad_row(s, logits, err);
     }
     struct weights w = {.logits = logits, .max = max};

@@ -95,6 +95,9 @@ enum status sampler_create(struct sampler **out, size_t n_vocab,
 void sampler_free(struct sampler *sampler);
 
 void sampler_accept_prompt(struct sampler *sampler, const int32_t *tokens, size_t n_tokens);
+/* The next draw takes one of these tokens: bits [n_vocab / 64 rounded up], borrowed until then. A
+ * grammar's mask. Log-probabilities stay those of the raw distribution. */
+void sampler_allow(struct sampler *sampler, const uint64_t *allowed);
 /* position = number of tokens before the one that is drawn. `logits` [n_vocab] is scratch after the
  * call. ERR_INTERNAL when the logits hold a NaN or nothing but -inf. Thread-safe across
  * samplers. */

@@ -18,11 +18,13 @@ void scheduler_release_choice(struct job_choice *choice)
     sequence_free(choice->sequence);
     sampler_free(choice->sampler);
     speculator_free(choice->speculator);
+    matcher_free(choice->matcher);
     output_release(&choice->output);
     mem_free(choice->tokens);
     choice->sequence = NULL;
     choice->sampler = NULL;
     choice->speculator = NULL;
+    choice->matcher = NULL;
     choice->tokens = NULL;
 }
 
@@ -222,7 +224,12 @@ static enum status take_token(struct scheduler *s, struct draw *draw, size_t i, 
             return status;
         is_stopped = is_stop || has_match;
     }
-    *is_last = is_stopped || choice->n_tokens == job->prompt.n_ids + job->max_tokens;
+    // A constrained text that can end where its tokens do has ended by itself.
+    bool is_full = choice->n_tokens == job->prompt.n_ids + job->max_tokens;
+    if (choice->matcher != NULL && !is_stopped && i + 1 == draw->n_samples)
+        is_stopped = matcher_is_complete(choice->matcher) ||
+                     (is_full && matcher_is_accepting(choice->matcher));
+    *is_last = is_stopped || is_full;
     if (!*is_last)
         return OK;
     enum status status = output_finish(&choice->output, !is_stopped, err);

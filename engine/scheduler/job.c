@@ -113,7 +113,9 @@ static bool copy_request(struct job *job, const struct job_request *from)
     to->logit_bias = bias;
     return copy_text(job, &to->messages_json) && copy_text(job, &to->continue_text) &&
            copy_text(job, &to->tools_json) && copy_text(job, &to->template_variables_json) &&
-           copy_stops(job, from) && copy_sampling(job, from);
+           copy_stops(job, from) && copy_sampling(job, from) &&
+           copy_text(job, &to->constraint.text) && copy_text(job, &to->constraint.param) &&
+           copy_text(job, &to->constraint.free_until);
 }
 
 enum status job_create(struct job **out, const struct job_request *request, struct wakeup *wakeup,
@@ -149,11 +151,13 @@ void job_unref(struct job *job)
     if (atomic_fetch_sub(&job->refs, 1) != 1)
         return;
     for (size_t c = 0; c < ENGINE_CHOICES_MAX; c++)
-        assert(job->choices[c].sequence == NULL && job->choices[c].sampler == NULL);
+        assert(job->choices[c].sequence == NULL && job->choices[c].sampler == NULL &&
+               job->choices[c].matcher == NULL);
     event_queue_release(&job->events);
     token_list_release(&job->prompt);
     token_list_release(&job->stop_thinking);
     reply_tools_free(job->reply_tools);
+    grammar_unref(job->grammar);
     arena_release(&job->arena);
     wakeup_unref(job->wakeup);
     mem_free(job);

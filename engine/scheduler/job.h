@@ -11,6 +11,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "engine/scheduler/event_queue.h"
 #include "engine/scheduler/output.h"
 #include "engine/scheduler/speculate.h"
@@ -23,6 +24,7 @@ struct sequence;
 struct job_choice {
     struct sequence *sequence;
     struct sampler *sampler;
+    struct matcher *matcher;  // NULL = the answer is free
     struct output output;
     int32_t *tokens;  // [n_prompt + max_tokens] prompt, then what was generated
     size_t n_tokens;
@@ -48,6 +50,7 @@ struct job {
     struct arena arena;
     struct token_list prompt;         // filled by the text pool
     size_t max_tokens;                // resolved by the text pool
+    struct grammar *grammar;          // likewise, NULL = the answer is free
     struct sampling_params sampling;  // likewise; `history` is set for each choice
     uint64_t seed;
     /* CHAT: how the reply is read; filled by the text pool, no format name = as plain text. */

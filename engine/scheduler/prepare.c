@@ -291,6 +291,50 @@ static enum status push_tokens(const struct prepare *prepare, struct job *job,
     return status;
 }
 
+/* The constraint's grammar, and whether its shortest text fits. */
+static enum status make_grammar(const struct prepare *prepare, struct job *job, struct error *err)
+{
+    const struct job_constraint *c = &job->request.constraint;
+    static const enum grammar_kind kinds[] = {
+        [CONSTRAINT_JSON_OBJECT] = GRAMMAR_JSON_OBJECT,
+        [CONSTRAINT_JSON_SCHEMA] = GRAMMAR_JSON_SCHEMA,
+        [CONSTRAINT_REGEX] = GRAMMAR_REGEX,
+        [CONSTRAINT_CHOICE] = GRAMMAR_CHOICE,
+        [CONSTRAINT_GBNF] = GRAMMAR_GBNF,
+    };
+    if (c->kind == CONSTRAINT_NONE)
+        return OK;
+    const char *param = c->param != NULL ? c->param : "";
+    struct grammar_source source = {
+        .kind = kinds[c->kind],
+        .text = c->text != NULL ? c->text : "",
+        .n_bytes = c->text != NULL ? strlen(c->text) : 0,
+        .is_strict = c->is_strict,
+        .free_until = c->free_until != NULL || !job->is_thinking
+                          ? c->free_until  // a thought that the prompt has opened is left free
+                          : reply_format_thought_end(&job->reply_format),
+    };
+    if (job->request.ignore_eos)
+        return error_set_param(err, ERR_INVALID, "ignore_eos",
+                               "'ignore_eos' and '%s' exclude each other", param);
+    struct error cause = {0};
+    enum status status = grammar_cache_get(prepare->grammars, &source, &job->grammar, &cause);
+    if (status != OK)
+        return error_set_param(err, status, param, "'%s': %s", param, cause.text);
+    size_t needed = grammar_tokens_min(job->grammar);
+    if (needed <= job->max_tokens)
+        return OK;
+    if (job->request.max_tokens > 0)
+        return error_set_param(err, ERR_INVALID, "max_tokens",
+                               "the shortest answer that satisfies '%s' needs %zu tokens, but "
+                               "max_tokens is %zu",
+                               param, needed, job->max_tokens);
+    return error_set_param(err, ERR_CONTEXT, prompt_param(job),
+                           "the shortest answer that satisfies '%s' needs %zu tokens, but the "
+                           "prompt leaves room for %zu",
+                           param, needed, job->max_tokens);
+}
+
 static enum status prepare_generation(const struct prepare *prepare, struct job *job,
                                       struct error *err)
 {
@@ -299,6 +343,8 @@ static enum status prepare_generation(const struct prepare *prepare, struct job 
         status = check_room(prepare, job, err);
     if (status == OK)
         status = job_sampling_make(job, prepare->tokenizer, prepare->n_vocab, err);
+    if (status == OK)
+        status = make_grammar(prepare, job, err);
     if (status != OK)
         return status;
     struct job_event event = {

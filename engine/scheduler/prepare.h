@@ -3,6 +3,7 @@
 #ifndef WICARA_SCHEDULER_PREPARE_H
 #define WICARA_SCHEDULER_PREPARE_H
 
+#include "engine/grammar/cache.h"
 #include "engine/scheduler/batch.h"
 #include "engine/scheduler/job.h"
 #include "engine/template/chat_prompt.h"
@@ -17,6 +18,7 @@ struct prepare {
     size_t n_vocab;                    // logits of the model
     size_t ctx_size;                   // tokens of one sequence
     struct batch_limits limits;
+    struct grammar_cache *grammars;
 };
 
 /* True for the kinds that the scheduler runs (CHAT, COMPLETION). */

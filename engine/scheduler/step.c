@@ -200,6 +200,21 @@ static size_t guesses_max(const struct job *job, const struct job_choice *choice
     return room < wanted ? room : wanted;
 }
 
+/* With a grammar, only what it allows may be drawn. */
+static enum status draw_allowed(const struct scheduler *s, struct draw *draw, size_t i)
+{
+    struct job_choice *choice = &draw->job->choices[draw->choice];
+    const uint64_t *allowed;
+    if (choice->matcher != NULL) {
+        enum status status = matcher_mask(choice->matcher, &allowed, &draw->err);
+        if (status != OK)
+            return status;
+        sampler_allow(choice->sampler, allowed);
+    }
+    return sampler_draw(choice->sampler, draw->logits + i * s->n_vocab,
+                        (uint32_t)(choice->n_tokens + i), &draw->samples[i], &draw->err);
+}
+
 /* Draws behind the known token; behind a guessed one only when it is what was drawn there. */
 static void run_draw(const struct scheduler *s, struct draw *draw)
 {
@@ -209,16 +224,19 @@ static void run_draw(const struct scheduler *s, struct draw *draw)
     for (size_t i = 0; i <= draw->n_drafts; i++) {
         struct sample *sample = &draw->samples[i];
         int32_t forced = i == 0 ? forced_token(draw->job, choice) : TOKEN_NONE;
-        if (forced != TOKEN_NONE)
-            draw->status = give_token(s, draw, forced);
-        else
-            draw->status = sampler_draw(choice->sampler, draw->logits + i * s->n_vocab,
-                                        (uint32_t)(choice->n_tokens + i), sample, &draw->err);
+        draw->status =
+            forced != TOKEN_NONE ? give_token(s, draw, forced) : draw_allowed(s, draw, i);
+        if (draw->status != OK)
+            return;
+        if (choice->matcher != NULL)
+            draw->status = matcher_accept(choice->matcher, sample->token, &draw->err);
         if (draw->status != OK)
             return;
         sampler_accept(choice->sampler, sample->token);
         choice->tokens[choice->n_tokens + i] = sample->token;  // what the next draw looks back at
         draw->n_samples++;
+        if (choice->matcher != NULL && matcher_is_complete(choice->matcher))
+            return;
         if (i < draw->n_drafts && sample->token != choice->drafts[i])
             return;
     }

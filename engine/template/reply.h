@@ -69,6 +69,8 @@ void reply_format_resolve(struct reply_format *format, reply_find_token_fn *find
 bool reply_format_named(struct reply_format *format, const char *name);
 /* The prompt asks for thought tags in its text (Sky-T1): they are markers in this reply. */
 void reply_format_add_thought_tags(struct reply_format *format);
+/* Text of the marker that ends a thought, or NULL. */
+const char *reply_format_thought_end(const struct reply_format *format);
 /* The rendered prompt ends inside a thought. */
 bool reply_prompt_is_thinking(const struct reply_format *format, const char *prompt,
                               size_t n_bytes);

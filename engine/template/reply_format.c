@@ -272,6 +272,12 @@ void reply_format_add_thought_tags(struct reply_format *format)
     format->stop_thinking = thought_tags->stop_thinking;
 }
 
+const char *reply_format_thought_end(const struct reply_format *format)
+{
+    bool is_tagged = format->kind != REPLY_HARMONY;  // there a thought is a message of its own
+    return format->thinks && is_tagged ? format->markers[MARK_THINK_CLOSE].text : NULL;
+}
+
 bool reply_prompt_is_thinking(const struct reply_format *format, const char *prompt, size_t n_bytes)
 {
     const struct reply_marker *open = &format->markers[MARK_THINK_OPEN];

@@ -7,7 +7,7 @@
  * three put another value into a field, most others would only break the JSON.
  *
  * fuzz-sources: engine/base server/params.c server/params_table.c server/json_members.c
- *   server/generation_request.c server/request_lists.c server/chat_request.c
+ *   server/generation_request.c server/request_lists.c server/structured.c server/chat_request.c
  *   server/chat_tools.c server/chat_reasoning.c server/completion_request.c server/api_error.c
  * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
 #include <cjson/cJSON.h>
@@ -128,10 +128,9 @@ static void check_seed(const cJSON *root, const struct job_request *job)
 /* Fields that would change the answer and that nobody honours must not have come this far. */
 static void check_nothing_silent(const cJSON *root, bool chat, const struct buf *ignored)
 {
-    static const char *const refused[] = {"functions",  "guided_json", "audio",
-                                          "prediction", "grammar",     "best_of",
-                                          "mirostat",   "modalities",  "verbosity"};
-    static const bool chat_only[] = {true, false, true, true, false, false, false, true, true};
+    static const char *const refused[] = {"functions", "audio",      "prediction", "best_of",
+                                          "mirostat",  "modalities", "verbosity"};
+    static const bool chat_only[] = {true, true, true, false, false, true, true};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         const cJSON *node = member(root, refused[i]);
         if (!node || (chat_only[i] && !chat))
