@@ -142,13 +142,6 @@ bool tokenizer_is_eog(const struct tokenizer *tokenizer, int32_t id)
     return id == FAKE_EOG;
 }
 
-bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id)
-{
-    (void)tokenizer;
-    (void)id;
-    return false;
-}
-
 const char *tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, size_t *n_bytes)
 {
     assert_true(id >= 0 && id < FAKE_VOCAB);
