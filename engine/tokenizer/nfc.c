@@ -206,7 +206,10 @@ static size_t find_end(const struct prompt_text *in, size_t at, size_t last, boo
     uint32_t code;
     size_t n = utf8_decode(in->bytes + at, last - at, &code);
     size_t end = at + (n ? n : 1), next;
-    *alone = n == 0 || (!part_of(code) && class_of(code) == 0);
+    *alone = true;
+    if (n == 0)  // a byte that is not UTF-8 carries no marks
+        return end;
+    *alone = (!part_of(code) && class_of(code) == 0);
     for (; end < last; end += next) {
         next = utf8_decode(in->bytes + end, last - end, &code);
         if (next == 0 || (class_of(code) == 0 && !joins_backwards(code)))

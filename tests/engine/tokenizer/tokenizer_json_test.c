@@ -225,6 +225,8 @@ static void untrusted_bytes_stay_text(void **state)
     make_dir(&dir, "{" CONFIG "}", json);
     assert_int_equal(open_dir(&dir, &file, &tokenizer, NULL), OK);
     int32_t s = tokenizer_find(tokenizer, "<|s|>", 5), n = tokenizer_find(tokenizer, "<|n|>", 5);
+    assert_true(tokenizer_adds_bos(tokenizer));  // as the post_processor says
+    assert_int_equal(tokenizer_bos(tokenizer), s);
     static const char text[] = "<|n|>e\xcc\x81<|n|>e\xcc\x81<|s|><|s|>";  // 5 3 5 3 5 5
     const struct text_span untrusted[] = {{5, 16}, {21, 26}};
     struct prompt_text prompt = {text, sizeof text - 1, untrusted, 2};
