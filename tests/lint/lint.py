@@ -4,7 +4,8 @@
     python3 tests/lint/lint.py [--format-error] [--self-test] [FOLDER]
 
 Include arrows between the folders, the one home of each foreign library, sizes of files and
-functions, banned calls, white space, the opening comment, the place of tests, and the format.
+functions, banned calls, white space, the opening comment, the place of tests, whether planted faults
+still fit, and the format.
 Errors end with status 1, warnings do not. --self-test plants one fault a rule into a small tree and
 asks that exactly that rule reports it. Python's standard library only.
 """
@@ -111,8 +112,30 @@ class Lint:
             self.opening(path, source)
             self.white_space(path, source)
             self.sizes(path, source, code)
+        self.planted()
         self.format(hand_written, format_is_error)
         return self.found
+
+    # ---- planted faults ----
+
+    def planted(self):
+        """A planted fault that does not fit any more would let a blind test pass for a seeing one."""
+        if not shutil.which("patch"):
+            print("lint: planted faults not checked, patch is missing")
+            return
+        for folder, _, names in os.walk(os.path.join(self.root, "tests")):
+            if os.path.basename(folder) != "planted":
+                continue
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                with open(path, encoding="utf-8") as fault:
+                    result = subprocess.run(
+                        ["patch", "-p1", "--dry-run", "--silent", "--force"], cwd=self.root,
+                        stdin=fault, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                        check=False)
+                if result.returncode:
+                    self.error("planted", os.path.relpath(path, self.root), 1,
+                               "the planted fault does not fit the sources any more")
 
     # ---- includes ----
 
@@ -333,6 +356,8 @@ FAULTS = [
     ("error", "opening", "tests/engine/model/model_test.c", 0),
     ("error", "arrow", "engine/scheduler/a.c", '#include "engine/engine_state.h"\n'),
     ("warning", "format", "engine/model/a.h", "int  a ;\n"),
+    ("error", "planted", "tests/fuzz/planted/a.patch",
+     "--- a/engine/kernels/k.h\n+++ b/engine/kernels/k.h\n@@ -1,1 +1,1 @@\n-int y;\n+int z;\n"),
 ]
 NEAR = [  # just inside a limit: must be silent
     ("engine/model/a.c", HEAD + "void f(void)\n{\n" + BODY * 67 + "}\n"),
@@ -340,6 +365,8 @@ NEAR = [  # just inside a limit: must be silent
     ("engine/model/a.h", "// " + "x" * 97 + "\n"),
     ("tests/engine/model/model_test.c", "/* One line. */\nint a;\n"),
     ("engine/scheduler/a.c", HEAD + '#include "engine/engine.h"\n'),
+    ("tests/fuzz/planted/a.patch",
+     "--- a/engine/kernels/k.h\n+++ b/engine/kernels/k.h\n@@ -1,1 +1,1 @@\n-int x;\n+int z;\n"),
 ]
 
 
