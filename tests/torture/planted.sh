@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 git ls-files | tar -cf - -T - | tar -xf - -C "$work"
 mkdir -p "$work/build"
-cp -r build/release build/generated "$work/build/"
+cp -a build/release build/generated "$work/build/"
 patch -s -d "$work" -p1 < tests/torture/planted/order-of-summation.patch
 make -s -C "$work" all >/dev/null
 if python3 "$work/tests/torture/same_bytes.py" --model "$model" \
