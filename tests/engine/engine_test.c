@@ -252,6 +252,35 @@ static int tear_down(void **state)
     return 0;
 }
 
+struct totals {
+    uint64_t prefix_hits, drafts, drafts_right;
+};
+
+/* All requests at once; each must be answered as it was alone. */
+static void answer_together(struct engine_options options, size_t d, struct totals *totals)
+{
+    struct engine_metrics m;
+    options.model_path = paths[d];
+    struct engine *engine = open_engine(options);
+    struct job *jobs[N_REQUESTS];
+    for (size_t i = 0; i < N_REQUESTS; i++)
+        jobs[i] = submit(engine, &requests[i]);
+    for (size_t i = 0; i < N_REQUESTS; i++) {
+        finish(jobs[i], &together[i]);
+        if (!same_answer(&alone[d][i], &together[i]))
+            fail_msg("%zu threads, %zu sequences, chunk %zu, %s, request %zu: another answer (%s)",
+                     options.threads, options.parallel, options.prefill_chunk,
+                     dtype_info(DTYPES[d])->name, i, together[i].error.text);
+    }
+    check_nothing_is_held(engine);
+    engine_metrics(engine, &m);
+    totals->prefix_hits += m.prefix_hits;
+    totals->drafts += m.draft_tokens;
+    totals->drafts_right += m.draft_tokens_accepted;
+    assert_true(!options.no_speculation || m.draft_tokens == 0);
+    engine_close(engine);
+}
+
 static void same_request_same_bytes(void **state)
 {
     (void)state;
@@ -269,32 +298,16 @@ static void same_request_same_bytes(void **state)
          .kv_bytes = 21 * BLOCK,
          .no_prefix_cache = true},
     };
-    struct engine_metrics m;
-    uint64_t hits = 0, drafts = 0, right = 0;
+    struct totals totals = {0};
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
-        for (size_t d = 0; d < 2; d++) {
-            struct engine_options options = settings[k];
-            options.model_path = paths[d];
-            struct engine *engine = open_engine(options);
-            struct job *jobs[N_REQUESTS];
-            for (size_t i = 0; i < N_REQUESTS; i++)
-                jobs[i] = submit(engine, &requests[i]);
-            for (size_t i = 0; i < N_REQUESTS; i++) {
-                finish(jobs[i], &together[i]);
-                if (!same_answer(&alone[d][i], &together[i]))
-                    fail_msg("setting %zu, %s, request %zu: another answer (%s)", k,
-                             dtype_info(DTYPES[d])->name, i, together[i].error.text);
-            }
-            check_nothing_is_held(engine);
-            engine_metrics(engine, &m);
-            hits += m.prefix_hits;
-            drafts += m.draft_tokens;
-            right += m.draft_tokens_accepted;
-            assert_true(!options.no_speculation || m.draft_tokens == 0);
-            engine_close(engine);
-        }
-    assert_true(hits > 0);
-    assert_true(right > 0 && drafts > right);  // guesses were both right and wrong
+        for (size_t d = 0; d < 2; d++)
+            answer_together(settings[k], d, &totals);
+    assert_true(totals.prefix_hits > 0);
+    // Whether guessing pays is measured, so a busy machine may want another round.
+    for (int i = 0; i < 40 && (totals.drafts_right == 0 || totals.drafts == totals.drafts_right);
+         i++)
+        answer_together(settings[3], 0, &totals);
+    assert_true(totals.drafts_right > 0 && totals.drafts > totals.drafts_right);
 }
 
 static size_t blocks_worst(const struct job_request *r, size_t n_prompt)
