@@ -141,6 +141,7 @@ struct job_request {
     const char *template_variables_json;  // JSON object or NULL
     bool no_generation_prompt;
     bool one_tool_call;  // CHAT: the reply ends with its first call
+    bool forced_call;    // CHAT: the constraint makes the reply a call {"name", "arguments"}
     /* CHAT: tokens of a thought after which it is ended, by tokens that are not drawn. */
     bool has_thinking_budget;
     size_t thinking_budget;

@@ -1,7 +1,9 @@
 /* The fields of a chat body about tools: which functions the model may call, and which it must.
  *
  * The template sees the tools that may be called: all, none of them, or those of allowed_tools, as
- * the client wrote them. Reference: OpenAI's chat reference. */
+ * the client wrote them. A call that must be made is one JSON object {"name", "arguments"} whatever
+ * the model's own format, held to the functions' schemas by a grammar. Reference: OpenAI's chat
+ * reference. */
 #include <cjson/cJSON.h>
 
 #include "server/chat_request.h"
@@ -139,6 +141,116 @@ static enum status keep_allowed(const struct param_value *tools, const cJSON *al
     return status;
 }
 
+/* ---- a call that must be made ---- */
+
+/* A member of an object with its text, which may be spelled with escapes. */
+static struct param_value member(const struct param_value *object, const char *wanted)
+{
+    struct json_cursor cursor;
+    struct param_value found = {0};
+    const cJSON *node;
+    json_cursor_init(&cursor, object->span.text, object->span.n_bytes);
+    cJSON_ArrayForEach(node, object->node)
+    {
+        if (!json_cursor_next(&cursor, NULL, &found.span))
+            break;
+        found.node = node;
+        if (strcmp(node->string, wanted) == 0)
+            return found;
+    }
+    return (struct param_value){0};
+}
+
+/* The parameters' schema from its place in a larger one: references to its own root get the way to
+ * that place in front. */
+static void write_moved_schema(struct buf *out, const struct json_span *schema, size_t i)
+{
+    static const char key[] = "\"$ref\"";
+    const char *at = schema->text, *end = at + schema->n_bytes;
+    while (at < end) {
+        const char *found = memmem(at, (size_t)(end - at), key, sizeof key - 1);
+        const char *value = found ? found + sizeof key - 1 : end;
+        while (value < end && strchr(" \t\r\n:", *value))
+            value++;
+        bool is_own = end - value > 2 && value[0] == '"' && value[1] == '#' &&
+                      (value[2] == '/' || value[2] == '"');
+        value += is_own ? 2 : 0;
+        buf_append(out, at, (size_t)(value - at));
+        if (is_own)
+            buf_printf(out, "/anyOf/%zu/properties/arguments", i);
+        at = value;
+    }
+}
+
+/* {"name": const, "arguments": parameters}, the i-th choice. */
+static void write_call_schema(struct buf *out, const struct param_value *tool, const char *name,
+                              size_t i)
+{
+    struct param_value function = member(tool, "function");
+    struct param_value parameters = member(&function, "parameters");
+    buf_append_text(out, "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":");
+    buf_append_json(out, name, strlen(name));
+    buf_append_text(out, "},\"arguments\":");
+    if (cJSON_IsObject(parameters.node))
+        write_moved_schema(out, &parameters.span, i);
+    else
+        buf_append_text(out, "{\"type\":\"object\",\"properties\":{}}");
+    buf_append_text(out, "},\"required\":[\"name\",\"arguments\"],\"additionalProperties\":false}");
+}
+
+static bool is_strict(const cJSON *tool)
+{
+    const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(function, "strict"));
+}
+
+/* The answer is one call of the function, or of any of the tools in the job. */
+static enum status force_call(struct generation_request *request, const char *only,
+                              struct error *err)
+{
+    struct job_request *job = &request->job;
+    if (job->constraint.kind != CONSTRAINT_NONE)
+        return error_set_param(err, ERR_INVALID, "tool_choice",
+                               "'tool_choice' and '%s' exclude each other: one makes the answer a "
+                               "call, the other a document",
+                               job->constraint.param);
+    cJSON *tools = cJSON_Parse(job->tools_json);
+    const cJSON *tool;
+    struct buf text;
+    struct json_cursor cursor;
+    struct param_value value;
+    size_t n_written = 0;
+    bool all_strict = true;
+    buf_init(&text, REQUEST_BODY_BYTES_MAX);
+    buf_append_text(&text, "{\"anyOf\":[");
+    json_cursor_init(&cursor, job->tools_json, strlen(job->tools_json));
+    cJSON_ArrayForEach(tool, tools)
+    {
+        const char *name = function_name(tool);
+        if (!json_cursor_next(&cursor, NULL, &value.span))
+            break;
+        value.node = tool;
+        if (!name || (only && strcmp(only, name) != 0))
+            continue;
+        if (n_written > 0)
+            buf_append_char(&text, ',');
+        write_call_schema(&text, &value, name, n_written++);
+        all_strict = all_strict && is_strict(tool);
+    }
+    buf_append_text(&text, "]}");
+    cJSON_Delete(tools);
+    enum status status = buf_status(&text, "the tools' schemas", err);
+    const char *schema =
+        status == OK ? arena_memdup0(&request->arena, text.bytes, text.n_bytes) : NULL;
+    buf_release(&text);
+    if (status == OK && (!schema || n_written == 0))
+        status = error_set(err, ERR_MEMORY, "no memory for the tools' schemas");
+    job->constraint = (struct job_constraint){
+        .kind = CONSTRAINT_JSON_SCHEMA, .text = schema, .is_strict = all_strict, .param = "tools"};
+    job->forced_call = true;
+    return status;
+}
+
 static enum status read_choice_object(struct generation_request *request, const cJSON *choice,
                                       struct error *err)
 {
@@ -150,21 +262,24 @@ static enum status read_choice_object(struct generation_request *request, const 
         if (!name || !find_tool(tools->node, name, NULL))
             return error_set_param(err, ERR_INVALID, "tool_choice",
                                    "'tool_choice.function.name' must be one of 'tools'");
-        return error_set_param(err, ERR_UNSUPPORTED, "tool_choice",
-                               "'tool_choice' cannot force a call yet; \"auto\" and \"none\" are "
-                               "supported");
+        return force_call(request, name, err);
     }
     const char *mode = string_member(allowed, "mode");
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(allowed, "tools");
-    if (!type || strcmp(type, "allowed_tools") != 0 || !mode || !cJSON_IsArray(list))
+    bool must = mode && strcmp(mode, "required") == 0;
+    if (!type || strcmp(type, "allowed_tools") != 0 || !cJSON_IsArray(list) ||
+        !(must || (mode && strcmp(mode, "auto") == 0)))
         return error_set_param(err, ERR_INVALID, "tool_choice",
                                "'tool_choice' must be \"none\", \"auto\", \"required\", "
-                               "{\"type\":\"function\",...} or {\"type\":\"allowed_tools\",...}");
-    if (strcmp(mode, "auto") != 0)
-        return error_set_param(err, ERR_UNSUPPORTED, "tool_choice.allowed_tools.mode",
-                               "'tool_choice' cannot force a call yet; the mode \"auto\" is "
-                               "supported");
-    return keep_allowed(tools, list, &request->arena, &request->job.tools_json, err);
+                               "{\"type\":\"function\",...} or {\"type\":\"allowed_tools\",...} "
+                               "with the mode auto or required");
+    enum status status = keep_allowed(tools, list, &request->arena, &request->job.tools_json, err);
+    if (status != OK || !must)
+        return status;
+    if (!request->job.tools_json)
+        return error_set_param(err, ERR_INVALID, "tool_choice.allowed_tools.tools",
+                               "'tool_choice' requires a call, but allows no function");
+    return force_call(request, NULL, err);
 }
 
 enum status chat_tools_read(struct generation_request *request, struct error *err)
@@ -182,11 +297,8 @@ enum status chat_tools_read(struct generation_request *request, struct error *er
         return error_set_param(err, ERR_INVALID, "tool_choice", "'tool_choice' needs 'tools'");
     if (none || !any)
         return OK;
-    if (word && strcmp(word, "required") == 0)
-        return error_set_param(err, ERR_UNSUPPORTED, "tool_choice",
-                               "'tool_choice' cannot force a call yet; \"auto\" and \"none\" are "
-                               "supported");
-    if (word && !automatic)
+    bool required = word && strcmp(word, "required") == 0;
+    if (word && !automatic && !required)
         return error_set_param(err, ERR_INVALID, "tool_choice",
                                "'tool_choice' must be \"none\", \"auto\", \"required\" or an "
                                "object, not \"%.40s\"",
@@ -194,6 +306,8 @@ enum status chat_tools_read(struct generation_request *request, struct error *er
     request->job.tools_json = text;
     if (cJSON_IsObject(choice))
         status = read_choice_object(request, choice, err);
+    else if (required)
+        status = force_call(request, NULL, err);
     request->job.one_tool_call = !params->parallel_tool_calls;
     request->shape.tools = request->job.tools_json != NULL;
     return status;

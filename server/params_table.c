@@ -194,7 +194,7 @@ static const struct param table[] = {
     VALUE("tools", CHAT | TOKENIZE, TYPE_ARRAY, tools,
           "{\"type\":\"array\",\"items\":{\"type\":\"object\"}}", "functions that may be called"),
     VALUE("tool_choice", CHAT, TYPE_STRING | TYPE_OBJECT, tool_choice, NULL,
-          "none, auto, or {\"type\":\"allowed_tools\",...} with the mode auto"),
+          "none, auto, required, {\"type\":\"function\",...} or {\"type\":\"allowed_tools\",...}"),
     HONOUR("parallel_tool_calls", CHAT, TYPE_BOOL, ANY_RANGE, false, 1, parallel_tool_calls,
            "false: the answer ends with its first call"),
     VALUE("reasoning_effort", CHAT, TYPE_STRING, reasoning_effort,

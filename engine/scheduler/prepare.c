@@ -88,6 +88,9 @@ static enum status prepare_reply(const struct prepare *prepare, struct job *job,
     const char *text = prompt->bytes != NULL ? prompt->bytes : "";
     if (!job->reply_format.thinks && strstr(text, "<|begin_of_thought|>") != NULL)
         reply_format_add_thought_tags(&job->reply_format);
+    bool is_constrained = job->request.constraint.kind != CONSTRAINT_NONE;
+    if (job->request.forced_call || (is_constrained && job->reply_format.kind == REPLY_HARMONY))
+        reply_format_set_bare(&job->reply_format);
     job->is_thinking = reply_prompt_is_thinking(&job->reply_format, text, prompt->n_bytes);
     const char *stop = job->reply_format.stop_thinking;
     enum status status = OK;

@@ -71,6 +71,9 @@ bool reply_format_named(struct reply_format *format, const char *name);
 void reply_format_add_thought_tags(struct reply_format *format);
 /* Text of the marker that ends a thought, or NULL. */
 const char *reply_format_thought_end(const struct reply_format *format);
+/* The reply is a bare object or plain text, because a grammar makes it so: no markers but the
+ * thought's. */
+void reply_format_set_bare(struct reply_format *format);
 /* The rendered prompt ends inside a thought. */
 bool reply_prompt_is_thinking(const struct reply_format *format, const char *prompt,
                               size_t n_bytes);

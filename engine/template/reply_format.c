@@ -278,6 +278,16 @@ const char *reply_format_thought_end(const struct reply_format *format)
     return format->thinks && is_tagged ? format->markers[MARK_THINK_CLOSE].text : NULL;
 }
 
+void reply_format_set_bare(struct reply_format *format)
+{
+    bool has_tags = format->kind != REPLY_HARMONY;
+    for (size_t i = has_tags ? MARK_CALLS_OPEN : 0; i < REPLY_MARKERS; i++)
+        format->markers[i] = (struct reply_marker){.id = -1};
+    format->kind = REPLY_TAGGED;
+    format->bare = true;
+    format->thinks = format->thinks && has_tags;
+}
+
 bool reply_prompt_is_thinking(const struct reply_format *format, const char *prompt, size_t n_bytes)
 {
     const struct reply_marker *open = &format->markers[MARK_THINK_OPEN];

@@ -151,13 +151,17 @@ static bool says(const cJSON *node, const char *word)
     return cJSON_IsString(node) && strcmp(node->valuestring, word) == 0;
 }
 
-/* The job has the body's tools as written, unless none may be called; a call cannot be forced. */
+/* The job has the body's tools as written, unless none may be called; a forced call has a
+ * schema. */
 static void check_tools(const cJSON *root, const struct job_request *job)
 {
     const cJSON *tools = member(root, "tools"), *choice = member(root, "tool_choice");
     const cJSON *parallel = member(root, "parallel_tool_calls");
     bool any = cJSON_GetArraySize(tools) > 0, none = says(choice, "none");
-    FUZZ_CHECK(!choice || none || says(choice, "auto") || (any && cJSON_IsObject(choice)));
+    FUZZ_CHECK(!choice || none || says(choice, "auto") ||
+               (any && (cJSON_IsObject(choice) || says(choice, "required"))));
+    FUZZ_CHECK(!job->forced_call || job->constraint.kind == CONSTRAINT_JSON_SCHEMA);
+    FUZZ_CHECK(job->forced_call || !says(choice, "required"));
     if (!any || none)
         FUZZ_CHECK(!job->tools_json);
     FUZZ_CHECK(!job->one_tool_call || cJSON_IsFalse(parallel));
