@@ -96,6 +96,10 @@ static enum status prepare_reply(const struct prepare *prepare, struct job *job,
     enum status status = OK;
     if (job->request.has_thinking_budget && stop != NULL) {
         struct prompt_text all_trusted = {.bytes = stop, .n_bytes = strlen(stop)};
+        const char *end = reply_format_thought_end(&job->reply_format);
+        const char *found = is_constrained && end != NULL ? strstr(stop, end) : NULL;
+        if (found != NULL)  // the rest is the grammar's
+            all_trusted.n_bytes = (size_t)(found - stop) + strlen(end);
         status =
             tokenizer_encode(prepare->tokenizer, &all_trusted, false, 0, &job->stop_thinking, err);
     }

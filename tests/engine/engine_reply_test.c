@@ -291,6 +291,40 @@ static void a_budget_waits_for_a_character(void **state)
     engine_close(engine);
 }
 
+/* A thought that is free until its budget ends it, then a call that a grammar forces. */
+static void a_call_is_forced_behind_a_thought(void **state)
+{
+    (void)state;
+    struct engine *engine = open_engine(false, 0);
+    struct job_request request = base_request();
+    request.tools_json = TOOLS;
+    request.template_variables_json = "{\"enable_thinking\":true}";
+    request.max_tokens = 150;
+    request.has_thinking_budget = true;
+    request.thinking_budget = 9;
+    request.forced_call = true;
+    request.constraint = (struct job_constraint){
+        .kind = CONSTRAINT_JSON_SCHEMA,
+        .text = "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"f\"},"
+                "\"arguments\":{\"type\":\"object\",\"properties\":{\"x\":{\"enum\":[7]}},"
+                "\"required\":[\"x\"],\"additionalProperties\":false}},\"required\":[\"name\","
+                "\"arguments\"],\"additionalProperties\":false}]}",
+        .param = "tools"};
+    struct answer answer;
+    ask(engine, &request, &answer);
+    assert_int_equal(answer.end, EVENT_DONE);
+    assert_int_equal(answer.reason, FINISH_TOOL_CALLS);
+    assert_true(answer.reasoning_tokens >= 11 && answer.reasoning_tokens <= 15);
+    const char *call = strstr(answer.text.bytes, "[t]f[a]{");
+    assert_non_null(call);
+    assert_memory_equal(answer.text.bytes, "[r]", 3);
+    assert_null(strstr(answer.text.bytes, "[c]"));
+    assert_non_null(strstr(call, "\"x\""));
+    assert_non_null(strstr(call, "7"));
+    buf_release(&answer.text);
+    engine_close(engine);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -307,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_call_is_read),
                                        cmocka_unit_test(a_thought_ends_at_its_budget),
-                                       cmocka_unit_test(a_budget_waits_for_a_character)};
+                                       cmocka_unit_test(a_budget_waits_for_a_character),
+                                       cmocka_unit_test(a_call_is_forced_behind_a_thought)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

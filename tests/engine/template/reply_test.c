@@ -19,7 +19,7 @@ static const char TOOLS[] =
     "\"c\",\"f\"]}}}}},"
     "{\"type\":\"function\",\"function\":{\"name\":\"noop\"}}]";
 
-enum { THINKING = 1, NO_TOOLS = 2, ONE_CALL = 4, CUT = 8 };
+enum { THINKING = 1, NO_TOOLS = 2, ONE_CALL = 4, CUT = 8, SET_BARE = 16 };
 
 struct reply_case {
     const char *format;
@@ -235,6 +235,13 @@ static const struct reply_case cases[] = {
     {"harmony", NO_TOOLS, "<|channel|>final<|message|>a<|end|>", "C[a]"},
     {"harmony", 0, "just text", "C[just text]"},
     {"harmony", CUT, "<|channel|>anal", ""},
+    /* a grammar makes a bare call, whatever the format */
+    {"harmony", SET_BARE, "{\"name\": \"noop\", \"arguments\": {\"a\": 1}}",
+     "T0[noop]A0[{\"a\": 1}]"},
+    {"deepseek-v3.1", SET_BARE, "{\"name\": \"noop\", \"arguments\": {}}", "T0[noop]A0[{}]"},
+    {"qwen-xml", SET_BARE | THINKING, "hm\n</think>\n\n{\"name\": \"noop\", \"arguments\": {}}",
+     "R[hm]T0[noop]A0[{}]"},
+    {"harmony", SET_BARE, "{\"document\": \"<|end|>\"}", "C[{\"document\": \"<|end|>\"}]"},
     {"harmony", CUT, "<|channel|>commentary to=functions.noop<|message|>{\"a\": 1",
      "T0[noop]A0[{\"a\": 1]"},
 };
@@ -260,6 +267,8 @@ static void open_reply(struct reply **reply, struct reply_format *format,
     assert_true(reply_format_named(format, c->format));
     if (tokens)
         reply_format_resolve(format, find_token, NULL);
+    if (c->flags & SET_BARE)
+        reply_format_set_bare(format);
     assert_int_equal(reply_tools_create(tools, TOOLS, NULL), OK);
     struct reply_options options = {
         .format = format,
