@@ -6,7 +6,6 @@
 
 VARIANT ?= release
 BUILD   ?= build
-OUT     := $(BUILD)/$(VARIANT)
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
@@ -14,6 +13,9 @@ endif
 # Engine modules to compile; a subset serves work on one module.
 MODULES ?= base formats tokenizer grammar template kernels model cache sampling scheduler
 HAVE_ALL := $(filter scheduler,$(MODULES))
+# A subset gets a folder of its own, or its archive would pass for the whole one.
+SUBSET   := $(if $(filter-out file,$(origin MODULES)),-subset)
+OUT      := $(BUILD)/$(VARIANT)$(SUBSET)
 
 WARN    := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
            -Wundef -Wwrite-strings -Wstack-usage=32768 -Werror=implicit-function-declaration

@@ -11,7 +11,7 @@ set -eu
 model=$1
 out=$2
 shift 2
-parts=${*:-tokens templates bytes planted disconnects start logits greedy scores streamed schema}
+parts=${*:-tokens templates bytes planted disconnects start logits greedy scores streamed schema grammar}
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -62,6 +62,9 @@ for part in $parts; do
         python3 tests/torture/schema.py --model "$model" --binary "$out/wicara" --examples 5 ;;
     greedy)
         $python tests/golden/model/greedy.py --model "$model" --binary "$out/wicara" ;;
+    grammar)
+        $python tests/golden/grammar/compare.py --cli "$out/tests/golden/grammar/grammar_cli" \
+            --model "$model" --count 2000 --regex 500 --times ;;
     *)
         echo "unknown part: $part" >&2
         exit 2 ;;
