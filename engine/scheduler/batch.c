@@ -7,8 +7,8 @@
  *
  * A step. Every running sequence in decode gets its row; prefill rows ride along up to a budget,
  * which is smaller in company, because the others wait for the step: with prefill it aims at
- * SHARED_STEP times what it takes without (or shared_step_us, if that is more). Half of the
- * budget belongs to the oldest job in prefill, the rest goes to the shortest remainders first, so
+ * SHARED_STEP times what it takes without (or shared_step_us, if that is more), and at more where
+ * more sequences are in prefill than in decode. Half of the budget belongs to the oldest job in prefill, the rest goes to the shortest remainders first, so
  * short prompts overtake long ones without starving them. Chunks have any size: answers do not
  * depend on it (DESIGN, "Numbers").
  *
@@ -502,7 +502,10 @@ static int32_t list_parts(const struct batch *batch, const int32_t *order, int32
     return n;
 }
 
-static int32_t prefill_budget(const struct batch *batch, int32_t n_decode_rows)
+/* n_parts: sequences in prefill. Where they are more than those in decode, they get a share of the
+ * step as large as their majority: many who wait for their first token are not held up by few who
+ * have theirs, and the batch fills. */
+static int32_t prefill_budget(const struct batch *batch, int32_t n_decode_rows, int32_t n_parts)
 {
     const struct batch_limits *limits = &batch->limits;
     if (n_decode_rows == 0 || limits->shared_step_us == 0 || batch->prefill_row_us == 0)
@@ -511,6 +514,8 @@ static int32_t prefill_budget(const struct batch *batch, int32_t n_decode_rows)
     double decode_us = line.fixed_us + line.row_us * n_decode_rows;
     double aim_us = SHARED_STEP * decode_us;
     aim_us = aim_us > limits->shared_step_us ? aim_us : limits->shared_step_us;
+    if (n_parts > n_decode_rows)
+        aim_us = aim_us * n_parts / n_decode_rows;
     double rows = (aim_us - decode_us) / batch->prefill_row_us;
     int32_t least = min32(SHARED_PREFILL_ROWS_MIN, limits->prefill_rows_max);
     return rows < least                      ? least
@@ -532,7 +537,7 @@ static void plan_prefill(struct batch *batch, struct batch_plan *plan, const int
 {
     struct part parts[BATCH_SEQUENCES_MAX];
     int32_t n_parts = list_parts(batch, order, n_order, parts);
-    int32_t budget = prefill_budget(batch, plan->n_decode_rows);
+    int32_t budget = prefill_budget(batch, plan->n_decode_rows, n_parts);
     int32_t oldest_share = n_parts > 1 ? (budget + 1) / 2 : budget;
     // The last turn is the oldest job's again, for what the others left.
     for (int32_t turn = 0; turn <= n_parts && n_parts > 0 && budget > 0; turn++) {

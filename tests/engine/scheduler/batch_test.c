@@ -201,6 +201,24 @@ static void company_shrinks_the_chunk(void **state)
     assert_int_equal(rows_of(1), 400);  // nobody waits: all of it
 }
 
+/* Three that wait for their first token beside one that has it: three times the aim. */
+static void a_crowd_in_prefill_gets_more(void **state)
+{
+    (void)state;
+    start(1000, 8, 512);
+    batch.limits.shared_step_us = 1000;
+    arrive(0, 1, 400, 1);
+    (void)batch_admit(&batch, admitted);
+    batch_plan(&batch, &plan);
+    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 400, .us = 4000});
+    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+    for (int32_t job = 1; job <= 3; job++)
+        arrive(job, 1, 500, 1);
+    step();
+    assert_int_equal(plan.n_decode_rows, 1);
+    assert_int_equal(plan.n_rows - plan.n_decode_rows, 300);
+}
+
 /* Slow decode steps may take two and a half times as long with prefill beside them, not more. */
 static void company_waits_in_proportion(void **state)
 {
@@ -388,6 +406,7 @@ int main(void)
         cmocka_unit_test(a_big_job_is_not_overtaken),
         cmocka_unit_test(prefill_rides_along),
         cmocka_unit_test(company_shrinks_the_chunk),
+        cmocka_unit_test(a_crowd_in_prefill_gets_more),
         cmocka_unit_test(company_waits_in_proportion),
         cmocka_unit_test(guesses_pay_where_rows_are_cheap),
         cmocka_unit_test(guesses_take_what_is_left),
