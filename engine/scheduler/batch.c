@@ -8,7 +8,8 @@
  * A step. Every running sequence in decode gets its row; prefill rows ride along up to a budget,
  * which is smaller in company, because the others wait for the step: with prefill it aims at
  * SHARED_STEP times what it takes without (or shared_step_us, if that is more), and at more where
- * more sequences are in prefill than in decode. Half of the budget belongs to the oldest job in prefill, the rest goes to the shortest remainders first, so
+ * more sequences are in prefill than in decode. Half of the budget belongs to the oldest job in
+ * prefill, the rest goes to the shortest remainders first, so
  * short prompts overtake long ones without starving them. Chunks have any size: answers do not
  * depend on it (DESIGN, "Numbers").
  *

@@ -178,7 +178,7 @@ def test_bar_on_a_terminal_and_lines_elsewhere(hub, home):
 
 
 def test_stop_by_signal_and_resume(hub, home):
-    hub.faults[LARGE] = ["slow:3000"]
+    hub.faults[LARGE] = ["slow:500"]  # six seconds, so that the signal comes in time everywhere
     environment = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": hub.url}
     process = subprocess.Popen([servers.FAKE_BIN, "pull", REPO], env=environment, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
