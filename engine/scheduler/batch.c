@@ -7,8 +7,8 @@
  *
  * A step. Every running sequence in decode gets its row; prefill rows ride along up to a budget,
  * which is smaller in company, because the others wait for the step: with prefill it aims at
- * SHARED_STEP times what it takes without (or shared_step_us, if that is more), and at more where
- * more sequences are in prefill than in decode. Half of the budget belongs to the oldest job in
+ * SHARED_STEP times what it takes without (or shared_step_us, if that is more), but
+ * a whole chunk while many are in prefill. Half of the budget belongs to the oldest job in
  * prefill, the rest goes to the shortest remainders first, so
  * short prompts overtake long ones without starving them. Chunks have any size: answers do not
  * depend on it (DESIGN, "Numbers").
@@ -503,20 +503,20 @@ static int32_t list_parts(const struct batch *batch, const int32_t *order, int32
     return n;
 }
 
-/* n_parts: sequences in prefill. Where they are more than those in decode, they get a share of the
- * step as large as their majority: many who wait for their first token are not held up by few who
- * have theirs, and the batch fills. */
+/* Where many wait for their first token (n_parts sequences in prefill, at least a quarter of those
+ * in decode) they get the whole chunk: the batch fills, which serves all of them sooner. */
+enum { CROWD = 4 };
+
 static int32_t prefill_budget(const struct batch *batch, int32_t n_decode_rows, int32_t n_parts)
 {
     const struct batch_limits *limits = &batch->limits;
-    if (n_decode_rows == 0 || limits->shared_step_us == 0 || batch->prefill_row_us == 0)
+    bool is_crowd = n_parts >= CROWD && n_parts * 4 >= n_decode_rows;
+    if (n_decode_rows == 0 || is_crowd || limits->shared_step_us == 0 || batch->prefill_row_us == 0)
         return limits->prefill_rows_max;
     struct step_line line = step_cost_line(&batch->decode_cost);
     double decode_us = line.fixed_us + line.row_us * n_decode_rows;
     double aim_us = SHARED_STEP * decode_us;
     aim_us = aim_us > limits->shared_step_us ? aim_us : limits->shared_step_us;
-    if (n_parts > n_decode_rows)
-        aim_us = aim_us * n_parts / n_decode_rows;
     double rows = (aim_us - decode_us) / batch->prefill_row_us;
     int32_t least = min32(SHARED_PREFILL_ROWS_MIN, limits->prefill_rows_max);
     return rows < least                      ? least

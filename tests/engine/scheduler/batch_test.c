@@ -201,7 +201,7 @@ static void company_shrinks_the_chunk(void **state)
     assert_int_equal(rows_of(1), 400);  // nobody waits: all of it
 }
 
-/* Three that wait for their first token beside one that has it: three times the aim. */
+/* Four that wait for their first token beside one that has it: a whole chunk; three do not. */
 static void a_crowd_in_prefill_gets_more(void **state)
 {
     (void)state;
@@ -216,7 +216,10 @@ static void a_crowd_in_prefill_gets_more(void **state)
         arrive(job, 1, 500, 1);
     step();
     assert_int_equal(plan.n_decode_rows, 1);
-    assert_int_equal(plan.n_rows - plan.n_decode_rows, 300);
+    assert_int_equal(plan.n_rows - plan.n_decode_rows, 100);
+    arrive(4, 1, 500, 1);
+    step();
+    assert_int_equal(plan.n_rows - plan.n_decode_rows, 512);
 }
 
 /* Slow decode steps may take two and a half times as long with prefill beside them, not more. */
