@@ -6,7 +6,7 @@
 # pinned reference libraries into build/.
 #
 #   full.sh MODEL BINARY_DIR [part ...]      parts: tokens templates bytes planted disconnects start logits greedy
-#                                                   scores streamed schema
+#                                                   scores streamed schema grammar
 set -eu
 model=$1
 out=$2

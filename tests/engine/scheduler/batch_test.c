@@ -183,16 +183,22 @@ static void prefill_rides_along(void **state)
     assert_int_equal(rows_of(1), 51);  // its half and what is left
 }
 
-static void company_shrinks_the_chunk(void **state)
+/* Job 0 past its prompt of 400 tokens, whose prefill took so long; steps in company aim at 1 ms. */
+static void start_in_decode(int64_t prefill_us)
 {
-    (void)state;
     start(1000, 8, 512);
     batch.limits.shared_step_us = 1000;
     arrive(0, 1, 400, 1);
     (void)batch_admit(&batch, admitted);
     batch_plan(&batch, &plan);
-    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 400, .us = 4000});
+    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 400, .us = prefill_us});
     apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+}
+
+static void company_shrinks_the_chunk(void **state)
+{
+    (void)state;
+    start_in_decode(4000);
     arrive(1, 1, 500, 1);
     step();
     assert_int_equal(rows_of(1), 100);  // 10 us a row were measured, 1 ms is aimed at
@@ -205,13 +211,7 @@ static void company_shrinks_the_chunk(void **state)
 static void a_crowd_in_prefill_gets_more(void **state)
 {
     (void)state;
-    start(1000, 8, 512);
-    batch.limits.shared_step_us = 1000;
-    arrive(0, 1, 400, 1);
-    (void)batch_admit(&batch, admitted);
-    batch_plan(&batch, &plan);
-    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 400, .us = 4000});
-    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+    start_in_decode(4000);
     for (int32_t job = 1; job <= 3; job++)
         arrive(job, 1, 500, 1);
     step();
@@ -226,13 +226,7 @@ static void a_crowd_in_prefill_gets_more(void **state)
 static void company_waits_in_proportion(void **state)
 {
     (void)state;
-    start(1000, 8, 512);
-    batch.limits.shared_step_us = 1000;
-    arrive(0, 1, 400, 1);
-    (void)batch_admit(&batch, admitted);
-    batch_plan(&batch, &plan);
-    apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 400, .us = 40000});
-    apply((struct batch_event){.type = BATCH_SAMPLED, .job = 0});
+    start_in_decode(40000);
     for (int i = 0; i < 20; i++) {
         batch_plan(&batch, &plan);
         apply((struct batch_event){.type = BATCH_STEP_DONE, .n_tokens = 1, .us = 6000});
