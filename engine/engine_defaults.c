@@ -47,6 +47,24 @@ struct model_options engine_model_options(const struct engine_options *options,
     };
 }
 
+struct kv_demand engine_kv_demand(const struct engine_options *options)
+{
+    size_t n_drafts = engine_draft_rows(options);
+    return (struct kv_demand){
+        .sequences_max = options->parallel,
+        .step_tokens = n_drafts < options->prefill_chunk ? options->prefill_chunk : n_drafts + 1,
+    };
+}
+
+size_t engine_kv_blocks(const struct engine_options *options, const struct kv_layout *layout,
+                        size_t ctx_size, size_t available, size_t *bytes)
+{
+    struct kv_demand demand = engine_kv_demand(options);
+    size_t n_max = options->parallel * ((ctx_size + KV_TOKENS_PER_BLOCK - 1) / KV_TOKENS_PER_BLOCK);
+    *bytes = options->kv_bytes ? options->kv_bytes : available ? available / 4 : SIZE_MAX;
+    return kv_pool_fit(layout, &demand, *bytes, n_max < INT32_MAX / 2 ? n_max : INT32_MAX / 2);
+}
+
 enum status engine_check_vocab(size_t n_vocab, size_t n_tokens, struct error *err)
 {
     if (n_vocab == n_tokens)

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "engine/cache/kv_size.h"
 #include "engine/engine.h"
 #include "engine/model/model.h"
 
@@ -15,6 +16,13 @@ size_t engine_draft_rows(const struct engine_options *options);
 /* How the model is opened under filled options; without an account. */
 struct model_options engine_model_options(const struct engine_options *options,
                                           const struct kernels *kernels);
+
+/* How full the KV cache can get under filled options. */
+struct kv_demand engine_kv_demand(const struct engine_options *options);
+/* Blocks of the KV pools: kv_bytes, else a quarter of the free memory (0 = not known), and no more
+ * than all sequences of ctx_size need. 0 when not one fits into *bytes, the limit that was meant. */
+size_t engine_kv_blocks(const struct engine_options *options, const struct kv_layout *layout,
+                        size_t ctx_size, size_t available, size_t *bytes);
 
 /* The tokenizer and the embedding must have equally many tokens: ERR_FORMAT. */
 enum status engine_check_vocab(size_t n_vocab, size_t n_tokens, struct error *err) MUST_CHECK;

@@ -168,6 +168,26 @@ static bool try_template(struct inspect_report *out, const struct model_file *fi
     return is_usable;
 }
 
+static void measure_cache(struct inspect_report *out, const struct engine_options *options,
+                          const struct kv_layout *layout)
+{
+    struct kv_demand demand = engine_kv_demand(options);
+    size_t per_group[KV_GROUPS_MAX], limit;
+    for (size_t g = 0; g < layout->n_groups; g++) {
+        size_t block_bytes = kv_group_block_bytes(&layout->groups[g]);
+        size_t most = kv_group_blocks_max(&layout->groups[g], demand.step_tokens);
+        if (layout->groups[g].window == 0)
+            out->kv_token_bytes += block_bytes / KV_TOKENS_PER_BLOCK;
+        else
+            out->kv_window_bytes += (uint64_t)most * block_bytes;
+    }
+    out->kv_sequence_bytes = kv_sequence_bytes(layout, out->ctx_size, demand.step_tokens);
+    out->available_bytes = memory_available();
+    size_t n_blocks =
+        engine_kv_blocks(options, layout, out->ctx_size, (size_t)out->available_bytes, &limit);
+    out->kv_pool_bytes = kv_pool_blocks(layout, &demand, n_blocks, per_group);
+}
+
 static void measure(struct inspect_report *out, const struct model_file *file,
                     const struct engine_options *options, struct error *err)
 {
@@ -193,19 +213,7 @@ static void measure(struct inspect_report *out, const struct model_file *file,
     out->ctx_size = needs.ctx_size;
     out->weight_bytes = needs.weight_bytes;
     out->scratch_bytes = needs.scratch_bytes;
-    out->kv_token_bytes = kv_layout_token_bytes(&needs.kv_layout);
-    size_t block_bytes = 0;
-    for (size_t g = 0; g < needs.kv_layout.n_groups; g++)
-        block_bytes += kv_group_block_bytes(&needs.kv_layout.groups[g]);
-    size_t n_blocks = (needs.ctx_size + KV_TOKENS_PER_BLOCK - 1) / KV_TOKENS_PER_BLOCK;
-    out->kv_sequence_bytes = (uint64_t)n_blocks * block_bytes;
-    out->kv_pool_bytes = out->kv_sequence_bytes * out->parallel;
-    out->available_bytes = memory_available();
-    uint64_t limit = options->kv_bytes      ? options->kv_bytes
-                     : out->available_bytes ? out->available_bytes / 4
-                                            : UINT64_MAX;
-    if (out->kv_pool_bytes > limit)
-        out->kv_pool_bytes = limit;
+    measure_cache(out, &filled, &needs.kv_layout);
 }
 
 enum status engine_inspect(struct inspect_report *out, const struct engine_options *options,

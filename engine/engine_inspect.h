@@ -46,7 +46,8 @@ struct inspect_report {
     bool has_memory;
     size_t ctx_size, parallel, threads;
     uint64_t weight_bytes, scratch_bytes;
-    uint64_t kv_token_bytes;     // one more token of one conversation
+    uint64_t kv_token_bytes;     // one more token of one conversation, its windows being full
+    uint64_t kv_window_bytes;    // what layers with a window take of a conversation at most
     uint64_t kv_sequence_bytes;  // one conversation of ctx_size
     uint64_t kv_pool_bytes;      // what the engine would reserve at most
     uint64_t available_bytes;    // free now; 0 = not known

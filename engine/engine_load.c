@@ -1,9 +1,9 @@
 /* Opening a model, from the file to the running parts, in dependency order; see engine_state.h.
  *
  * Cheap checks come before expensive work: the file's header, tokenizer and template are read
- * before the weights. The KV pool is sized after the weights are in memory, from what is left: a
- * quarter of it, and never more than all sequences at full length can use. It is committed lazily
- * by the kernel, so an idle server does not pay for it. */
+ * before the weights. The KV pools are sized after the weights are in memory, from what is left: a
+ * quarter of it, and never more than all sequences at full length can use, windows considered. They
+ * are committed lazily by the kernel, so an idle server does not pay for them. */
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/engine_defaults.h"
@@ -94,56 +94,33 @@ static enum status open_model(struct engine *e, struct error *err)
     return OK;
 }
 
-static enum status size_cache(struct engine *e, size_t *n_blocks, size_t *block_bytes,
-                              struct error *err)
-{
-    const struct kv_layout *layout = model_kv_layout(e->model);
-    *block_bytes = 0;
-    for (size_t g = 0; g < layout->n_groups; g++)
-        *block_bytes += kv_group_block_bytes(&layout->groups[g]);
-    size_t ctx_size = model_info(e->model)->ctx_size;
-    size_t wanted =
-        e->options.parallel * ((ctx_size + KV_TOKENS_PER_BLOCK - 1) / KV_TOKENS_PER_BLOCK);
-    size_t bytes = e->options.kv_bytes;
-    if (bytes == 0) {
-        size_t available = memory_available();
-        bytes = available == 0 ? SIZE_MAX : available / 4;
-    }
-    *n_blocks = bytes / *block_bytes;
-    if (*n_blocks == 0)
-        return error_set_param(err, ERR_LIMIT, "kv_memory",
-                               "%zu bytes of KV memory are less than one block of %zu bytes", bytes,
-                               *block_bytes);
-    if (*n_blocks > wanted)
-        *n_blocks = wanted;
-    if (*n_blocks > INT32_MAX / 2)
-        *n_blocks = INT32_MAX / 2;
-    return OK;
-}
-
 static enum status open_cache(struct engine *e, struct error *err)
 {
-    size_t n_blocks, block_bytes;
-    enum status status = size_cache(e, &n_blocks, &block_bytes, err);
-    if (status == OK)
-        status = account_reserve(&e->account, ACCOUNT_KV, n_blocks * block_bytes, err);
+    const struct kv_layout *layout = model_kv_layout(e->model);
+    struct kv_demand demand = engine_kv_demand(&e->options);
+    size_t per_group[KV_GROUPS_MAX], limit;
+    e->kv_plan_blocks = engine_kv_blocks(&e->options, layout, model_info(e->model)->ctx_size,
+                                         memory_available(), &limit);
+    if (e->kv_plan_blocks == 0)
+        return error_set_param(err, ERR_LIMIT, "kv_memory",
+                               "%zu bytes of KV memory are less than one block of %zu bytes", limit,
+                               kv_pool_blocks(layout, &demand, 1, per_group));
+    size_t bytes = kv_pool_blocks(layout, &demand, e->kv_plan_blocks, per_group);
+    enum status status = account_reserve(&e->account, ACCOUNT_KV, bytes, err);
     if (status != OK)
         return status;
-    e->kv_account_bytes = n_blocks * block_bytes;
-    size_t per_group[KV_GROUPS_MAX];
-    for (size_t g = 0; g < KV_GROUPS_MAX; g++)
-        per_group[g] = n_blocks;
+    e->kv_account_bytes = bytes;
     uint8_t digest[SHA256_BYTES];
     model_digest(e->model, digest);
-    status = kv_cache_create(&e->cache, model_kv_layout(e->model), per_group, digest,
-                             !e->options.no_prefix_cache, err);
+    status =
+        kv_cache_create(&e->cache, layout, per_group, digest, !e->options.no_prefix_cache, err);
     if (status != OK)
         return status;
-    e->info.kv_blocks = n_blocks;
+    e->info.kv_blocks = per_group[kv_layout_widest(layout)];
     e->info.kv_block_tokens = KV_TOKENS_PER_BLOCK;
     e->info.kv_bytes = e->kv_account_bytes;
-    atomic_store(&e->metrics.kv_blocks, n_blocks);
-    atomic_store(&e->metrics.kv_blocks_free, n_blocks);
+    atomic_store(&e->metrics.kv_blocks, e->info.kv_blocks);
+    atomic_store(&e->metrics.kv_blocks_free, e->info.kv_blocks);
     return OK;
 }
 
@@ -151,7 +128,7 @@ static enum status start_parts(struct engine *e, struct error *err)
 {
     const struct model_info *model = model_info(e->model);
     struct batch_limits limits = {
-        .n_blocks = (int32_t)e->info.kv_blocks,
+        .n_blocks = (int32_t)e->kv_plan_blocks,
         .block_tokens = KV_TOKENS_PER_BLOCK,
         .sequences_max = (int32_t)e->options.parallel,
         .prefill_rows_max = (int32_t)e->options.prefill_chunk,

@@ -36,6 +36,7 @@ struct engine {
     struct model *model;
     struct kv_cache *cache;
     size_t kv_account_bytes;  // reserved in the account
+    size_t kv_plan_blocks;    // that the planner may give to sequences, of each group
     struct grammar_cache *grammars;
     struct prepare prepare;
     struct scheduler *scheduler;

@@ -83,8 +83,10 @@ static void write_memory(const struct inspect_report *r, struct buf *out)
         return;
     buf_printf(out, "memory        weights %s, ", size_text(size, r->weight_bytes));
     buf_printf(out, "scratch %s (%zu threads), ", size_text(size, r->scratch_bytes), r->threads);
-    buf_printf(out, "KV cache %s a token; with a context of %zu tokens:\n",
-               size_text(size, r->kv_token_bytes), r->ctx_size);
+    buf_printf(out, "KV cache %s a token", size_text(size, r->kv_token_bytes));
+    if (r->kv_window_bytes)
+        buf_printf(out, " and up to %s for the windows", size_text(size, r->kv_window_bytes));
+    buf_printf(out, "; with a context of %zu tokens:\n", r->ctx_size);
     write_need(r, 1, r->kv_sequence_bytes, out);
     if (r->parallel > 1)
         write_need(r, r->parallel, r->kv_sequence_bytes * r->parallel, out);
@@ -93,12 +95,13 @@ static void write_memory(const struct inspect_report *r, struct buf *out)
     buf_printf(out, "              %s are free here now: ", size_text(size, r->available_bytes));
     uint64_t least = r->weight_bytes + r->scratch_bytes;
     uint64_t left = r->available_bytes > least ? r->available_bytes - least : 0;
+    uint64_t past = left > r->kv_window_bytes ? left - r->kv_window_bytes : 0;
     uint64_t fits = r->kv_sequence_bytes ? left / r->kv_sequence_bytes : 0;
     if (least >= r->available_bytes)
         buf_append_text(out, "the model does not fit\n");
     else if (fits == 0)
         buf_printf(out, "a conversation fits up to about %" PRIu64 " tokens (--ctx-size)\n",
-                   r->kv_token_bytes ? left / r->kv_token_bytes : 0);
+                   r->kv_token_bytes ? past / r->kv_token_bytes : 0);
     else if (fits >= r->parallel)
         buf_append_text(out, "all of it fits\n");
     else
@@ -200,8 +203,8 @@ void inspect_write_json(const struct inspect_report *r, const char *path, struct
                    r->weight_bytes, r->scratch_bytes);
         buf_printf(out,
                    "\"kv_bytes_per_token\": %" PRIu64 ", \"kv_bytes_per_conversation\": %" PRIu64
-                   ", ",
-                   r->kv_token_bytes, r->kv_sequence_bytes);
+                   ", \"kv_window_bytes\": %" PRIu64 ", ",
+                   r->kv_token_bytes, r->kv_sequence_bytes, r->kv_window_bytes);
         buf_printf(out, "\"kv_pool_bytes\": %" PRIu64 ", \"available_bytes\": %" PRIu64 "}",
                    r->kv_pool_bytes, r->available_bytes);
     }

@@ -29,7 +29,7 @@ enum {
 };
 
 struct batch_limits {
-    int32_t n_blocks;  // of the pool (of each KV group)
+    int32_t n_blocks;  // that sequences may hold (of each KV group; a windowed one needs fewer)
     int32_t block_tokens;
     int32_t sequences_max;     // in one step, <= BATCH_SEQUENCES_MAX
     int32_t prefill_rows_max;  // rows of one step beside those in decode, >= 1

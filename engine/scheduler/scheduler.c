@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "engine/base/clock.h"
+#include "engine/cache/kv_size.h"
 #include "engine/cache/sequence.h"
 #include "engine/scheduler/scheduler_state.h"
 
@@ -258,8 +259,9 @@ static void admit(struct scheduler *s)
 static void publish_cache_counts(struct scheduler *s)
 {
     struct metrics *metrics = s->parts.metrics;
-    size_t n_free = kv_cache_blocks_free(s->parts.cache, 0);
-    size_t n_cached = kv_cache_blocks_cached(s->parts.cache, 0);
+    size_t group = kv_layout_widest(kv_cache_layout(s->parts.cache));
+    size_t n_free = kv_cache_blocks_free(s->parts.cache, group);
+    size_t n_cached = kv_cache_blocks_cached(s->parts.cache, group);
     atomic_store_explicit(&metrics->kv_blocks_free, n_free, memory_order_relaxed);
     atomic_store_explicit(&metrics->kv_blocks_cached, n_cached, memory_order_relaxed);
 }
