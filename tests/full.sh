@@ -5,13 +5,13 @@
 # Fetches the pinned llama-cpp-python source (vocabularies, goldens, templates, the peer) and the
 # pinned reference libraries into build/.
 #
-#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens templates bytes planted disconnects start logits greedy
+#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens published templates bytes planted disconnects start logits greedy
 #                                                   scores streamed schema grammar
 set -eu
 model=$1
 out=$2
 shift 2
-parts=${*:-tokens templates bytes planted disconnects start logits greedy scores streamed schema grammar}
+parts=${*:-tokens published templates bytes planted disconnects start logits greedy scores streamed schema grammar}
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -33,6 +33,17 @@ for part in $parts; do
     tokens)
         $python tests/golden/tokenizer/compare.py --cli "$out/tests/golden/tokenizer/tokenize_cli" \
             --model "$model" --vocabularies "$llama/models" --count 100000 ;;
+    published)
+        sh tests/golden/tokenizer/published.sh build/published
+        cli=$out/tests/golden/tokenizer/tokenize_cli
+        for kind in json:tokenizer.json spm:tokenizer.model tekken:tekken.json; do
+            set --
+            for file in build/published/*/"${kind#*:}"; do
+                set -- "$@" "$(dirname "$file")"
+            done
+            PYTHONPATH=build/published/python $python \
+                "tests/golden/tokenizer/compare_${kind%:*}.py" --cli "$cli" "$@"
+        done ;;
     templates)
         $python tests/golden/template/compare.py "$out/tests/golden/template/render_cli" \
             "$llama/models/templates" ;;

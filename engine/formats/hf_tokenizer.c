@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "engine/formats/hf_directory.h"
+#include "engine/formats/hf_sentencepiece.h"
 #include "engine/formats/model_file.h"
 
 enum {
@@ -26,14 +26,8 @@ enum {
 /* Numbers of tokenizer.ggml.token_type. */
 enum { KIND_NORMAL = 1, KIND_CONTROL = 3, KIND_USER_DEFINED = 4, KIND_UNUSED = 5, KIND_BYTE = 6 };
 
-struct files {
-    struct hf_text tokenizer, settings, generation;
-    const struct json_doc *config;
-    const struct json_node *config_root;  // the language model's object
-};
-
 struct reading {
-    struct files *files;
+    struct hf_tokenizer_files *files;
     const struct json_doc *doc;  // tokenizer.json
     const struct json_node *root;
     const struct json_node *model;
@@ -405,10 +399,10 @@ static size_t read_ids(const struct json_doc *doc, const struct json_node *objec
     return n_ids;
 }
 
-static enum status put_ends(const struct reading *reading, bool has_eos, uint64_t eos)
+enum status hf_tokenizer_put_ends(struct metadata *out, const struct hf_tokenizer_files *files,
+                                  size_t n_tokens, bool has_eos, uint64_t eos, struct error *err)
 {
     uint64_t ids[END_IDS_MAX];
-    const struct files *files = reading->files;
     size_t n =
         read_ids(&files->generation.doc, files->generation.doc.nodes, "eos_token_id", ids, 0);
     n = read_ids(files->config, files->config_root, "eos_token_id", ids, n);
@@ -416,16 +410,16 @@ static enum status put_ends(const struct reading *reading, bool has_eos, uint64_
         ids[n++] = eos;
     int64_t *items = mem_alloc_array(n + 1, sizeof *items);
     if (!items)
-        return error_set(reading->err, ERR_MEMORY, "no memory for the ids of end tokens");
+        return error_set(err, ERR_MEMORY, "no memory for the ids of end tokens");
     size_t n_kept = 0;
     for (size_t i = 0; i < n; i++) {
-        if (ids[i] < reading->n_tokens)
+        if (ids[i] < n_tokens)
             items[n_kept++] = (int64_t)ids[i];
     }
     if (!has_eos && n_kept > 0)
-        metadata_u64(reading->out, "tokenizer.ggml.eos_token_id", (uint64_t)items[0]);
-    metadata_numbers_take(reading->out, "tokenizer.huggingface.eos_token_ids", GGUF_I64, items,
-                          n_kept, sizeof *items);
+        metadata_u64(out, "tokenizer.ggml.eos_token_id", (uint64_t)items[0]);
+    metadata_numbers_take(out, "tokenizer.huggingface.eos_token_ids", GGUF_I64, items, n_kept,
+                          sizeof *items);
     return OK;
 }
 
@@ -465,7 +459,8 @@ static enum status put_special_ids(const struct reading *reading)
         metadata_u64(reading->out, "tokenizer.ggml.unknown_token_id", unknown);
     put_added(reading, "add_bos_token", "tokenizer.ggml.add_bos_token", has_bos && around.before);
     put_added(reading, "add_eos_token", "tokenizer.ggml.add_eos_token", has_eos && around.after);
-    return put_ends(reading, has_eos, eos);
+    return hf_tokenizer_put_ends(reading->out, reading->files, reading->n_tokens, has_eos, eos,
+                                 reading->err);
 }
 
 /* ---- chat template ---- */
@@ -548,7 +543,7 @@ static enum status read_tables(struct reading *reading)
     return status ? status : put_merges(reading);
 }
 
-static enum status read_files(struct metadata *out, struct files *files, int dir_fd,
+static enum status read_files(struct metadata *out, struct hf_tokenizer_files *files, int dir_fd,
                               struct error *err)
 {
     static const char name[] = "tokenizer.json";
@@ -561,8 +556,10 @@ static enum status read_files(struct metadata *out, struct files *files, int dir
                               err);
     if (!status)
         status = put_chat_template(out, &files->settings.doc, dir_fd, err);
-    if (status || !files->tokenizer.bytes)
+    if (status)
         return status;
+    if (!files->tokenizer.bytes)
+        return hf_sentencepiece_read(out, files, dir_fd, err);
     struct reading reading = {.files = files,
                               .doc = &files->tokenizer.doc,
                               .root = files->tokenizer.doc.nodes,
@@ -584,8 +581,8 @@ enum status hf_tokenizer_read(struct metadata *out, const struct json_doc *confi
                               struct error *err)
 {
     const struct json_node *inner = json_find(config, config->nodes, "text_config");
-    struct files files = {.config = config,
-                          .config_root = json_is(inner, JSON_OBJECT) ? inner : config->nodes};
+    struct hf_tokenizer_files files = {
+        .config = config, .config_root = json_is(inner, JSON_OBJECT) ? inner : config->nodes};
     enum status status = read_files(out, &files, dir_fd, err);
     hf_text_release(&files.tokenizer);
     hf_text_release(&files.settings);

@@ -12,16 +12,30 @@
  *   tokenizer.huggingface.fuse_unk
  *   tokenizer.huggingface.ignore_merges
  *   tokenizer.huggingface.token_flags          u8 a token, HF_TOKEN_*
- *   tokenizer.huggingface.eos_token_ids        i64, all that end a generation */
+ *   tokenizer.huggingface.eos_token_ids        i64, all that end a generation
+ *   tokenizer.huggingface.prefix_at_start      of a tokenizer.model: the space in front stands at
+ *                                              the start of the text alone */
 #ifndef WICARA_FORMATS_HF_TOKENIZER_H
 #define WICARA_FORMATS_HF_TOKENIZER_H
 
-#include "engine/formats/json_doc.h"
+#include "engine/formats/hf_directory.h"
 #include "engine/formats/metadata.h"
 
 enum { HF_TOKENS_MAX = 1 << 22 };
 
-/* Adds the keys; without a tokenizer.json none. `config` is config.json. Errors: ERR_FORMAT,
+/* The files that both kinds of tokenizers are read with; absent ones are empty. */
+struct hf_tokenizer_files {
+    struct hf_text tokenizer, settings, generation;
+    const struct json_doc *config;
+    const struct json_node *config_root;  // the language model's object
+};
+
+/* tokenizer.huggingface.eos_token_ids from generation_config.json, config.json and the EOS. */
+enum status hf_tokenizer_put_ends(struct metadata *out, const struct hf_tokenizer_files *files,
+                                  size_t n_tokens, bool has_eos, uint64_t eos,
+                                  struct error *err) MUST_CHECK;
+
+/* Adds the keys; from tokenizer.json, else from tokenizer.model, without both none. `config` is config.json. Errors: ERR_FORMAT,
  * ERR_UNSUPPORTED, ERR_LIMIT, ERR_IO, ERR_MEMORY, with the file's name in front. */
 enum status hf_tokenizer_read(struct metadata *out, const struct json_doc *config, int dir_fd,
                               struct error *err) MUST_CHECK;

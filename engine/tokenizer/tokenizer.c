@@ -151,6 +151,9 @@ static enum status read_flags(struct tokenizer *tokenizer, const struct model_fi
         status = read_flag(file, "tokenizer.ggml.add_space_prefix", spm,
                            &tokenizer->adds_space_prefix, err);
     if (!status)
+        status = read_flag(file, "tokenizer.huggingface.prefix_at_start", false,
+                           &tokenizer->prefix_at_start, err);
+    if (!status)
         status = read_flag(file, key_extra, false, &removes_extra, err);
     if (!status && spm && removes_extra)
         return error_set(err, ERR_UNSUPPORTED, "key %s is true; supported is false", key_extra);
@@ -432,8 +435,9 @@ static enum status encode_plain(struct encoding *encoding, const struct prompt_t
         return OK;
     if (tokenizer->model == TOKENIZER_BPE)
         return encode_bpe(encoding, bytes, last - first, at_start, err);
-    enum status status = spm_encode(&tokenizer->spm, bytes, last - first,
-                                    tokenizer->adds_space_prefix, encoding->out, err);
+    bool prefix = tokenizer->adds_space_prefix && (at_start || !tokenizer->prefix_at_start);
+    enum status status =
+        spm_encode(&tokenizer->spm, bytes, last - first, prefix, encoding->out, err);
     return status ? status : check_tokens(encoding, err);
 }
 

@@ -34,6 +34,7 @@ struct tokenizer {
     struct fim_tokens fim;                    // or TOKEN_NONE
     bool adds_bos, adds_eos;
     bool adds_space_prefix;    // TOKENIZER_SPM: a text starts with a space
+    bool prefix_at_start;      // ... not what comes behind a special token
     bool strips_space;         // decoding a text drops the first space
     struct pipeline pipeline;  // of a tokenizer.json; else all zero
 };
