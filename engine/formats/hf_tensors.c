@@ -330,9 +330,10 @@ static enum status check_run(struct mapping *mapping, const struct run *run)
 struct layout {
     uint64_t n_columns, n_rows;  // of one part, as the view shows it
     uint64_t n_parts;
-    uint64_t row_bytes;    // of a stored row
-    uint64_t row_stride;   // from one row of the view to the next
-    uint64_t first_bytes;  // from a part's start to its first row
+    uint64_t row_bytes;      // of a stored row
+    uint64_t row_stride;     // from one row of the view to the next
+    uint64_t column_stride;  // 0 = elements of a row lie side by side
+    uint64_t first_bytes;    // from a part's start to its first row
     uint64_t part_bytes;
     uint32_t n_dims;
     bool is_vector;  // n_rows * n_columns elements of one row, in the view
@@ -373,11 +374,6 @@ static enum status read_layout(struct mapping *mapping, const struct piece *piec
         dims[2] *= 16;
     }
     bool experts = n_dims == 3 || (n_dims == 2 && is_bias);
-    if (n_dims == 3 && !blocks && !strcmp(mapping->facts->arch, "gpt-oss"))
-        return error_set(mapping->err, ERR_UNSUPPORTED,
-                         "tensor %s holds transposed experts of type %s (supported for gpt-oss: "
-                         "MXFP4 blocks, as published)",
-                         quote(mapping, entry->name), safetensors_type_name(entry->type));
     *layout = (struct layout){.n_parts = experts ? dims[0] : 1,
                               .n_dims = n_dims,
                               .is_vector = is_bias || n_dims == 1,
@@ -393,6 +389,12 @@ static enum status read_layout(struct mapping *mapping, const struct piece *piec
     layout->part_bytes = layout->row_bytes * layout->n_rows;
     if (blocks)
         layout->n_columns *= 2;
+    if (n_dims == 3 && !blocks && !strcmp(mapping->facts->arch, "gpt-oss")) {
+        layout->n_columns = dims[1];  // stored [experts, in, out]
+        layout->n_rows = dims[2];
+        layout->column_stride = dims[2] * element;
+        layout->row_bytes = layout->row_stride = element;
+    }
     if (n_dims > 3 || (fused && (layout->n_rows % 2 || !experts)))
         return bad_tensor(mapping, piece, "has not the shape of its kind");
     if (fused)
@@ -553,6 +555,7 @@ static enum status build_tensor(struct mapping *mapping, const struct run *run,
     source->n_columns = layout.n_columns;
     source->part_rows = layout.n_rows;
     source->row_stride = layout.row_stride;
+    source->column_stride = layout.column_stride;
     tensor->name = piece->name;
     tensor->file = piece->shard;
     set_dims(run, &layout, tensor, source->n_parts);

@@ -16,7 +16,13 @@
 #include "engine/base/reader.h"
 #include "engine/formats/quantize.h"
 
-enum { WINDOW_BYTES = 1 << 18, MX_BLOCK = 32, MX_STORED_BYTES = 16, MX_BLOCK_BYTES = 17 };
+enum {
+    WINDOW_BYTES = 1 << 18,
+    TURNED_BYTES = 1 << 20,  // a matrix that is stored the other way round is turned in such pieces
+    MX_BLOCK = 32,
+    MX_STORED_BYTES = 16,
+    MX_BLOCK_BYTES = 17
+};
 
 void tensor_source_release(struct tensor_source *source)
 {
@@ -161,8 +167,9 @@ static enum status row_reader_init(struct row_reader *reader, struct error *err)
     if (source->form == TENSOR_MXFP4)
         reader->n_scale_bytes = n / MX_BLOCK;
     reader->scales_of = UINT64_MAX;
+    size_t window_bytes = source->column_stride ? TURNED_BYTES : WINDOW_BYTES;
     reader->window_bytes =
-        reader->stored_bytes > WINDOW_BYTES ? reader->stored_bytes : WINDOW_BYTES;
+        reader->stored_bytes > window_bytes ? reader->stored_bytes : window_bytes;
     size_t window = (reader->window_bytes + 63) & ~(size_t)63;
     size_t scales = (reader->n_scale_bytes + 63) & ~(size_t)63;
     if (!size_mul(n, sizeof(float), &total) || !size_add(total, window + scales, &total))
@@ -233,12 +240,52 @@ static size_t rows_of_window(const struct row_reader *reader, uint64_t row, size
     return n;
 }
 
+/* Rows [row, row + n_rows) of a part whose rows are stored as columns: one read a column of as many
+ * rows as the window holds. */
+static enum status read_turned_rows(struct row_reader *reader, size_t part, uint64_t row,
+                                    size_t n_rows, uint8_t *out, struct error *err)
+{
+    const struct tensor_source *source = reader->source;
+    const struct tensor_part *from = &source->parts[part];
+    size_t element = dtype_info(source->stored)->block_bytes;
+    while (n_rows > 0) {
+        size_t n = reader->window_bytes / reader->stored_bytes;
+        uint8_t column[WINDOW_BYTES / 64];
+        if (n > n_rows)
+            n = n_rows;
+        if (n > (sizeof column - element) / source->row_stride + 1)
+            n = (sizeof column - element) / (size_t)source->row_stride + 1;
+        size_t span = (n - 1) * (size_t)source->row_stride + element;
+        for (uint64_t c = 0; c < source->n_columns; c++) {
+            uint64_t at = from->offset + c * source->column_stride + row * source->row_stride;
+            enum status status =
+                read_exactly(reader->fds[from->file], column, span, at, reader->name, err);
+            if (status)
+                return status;
+            for (size_t i = 0; i < n; i++)
+                memcpy(reader->window + i * reader->stored_bytes + c * element,
+                       column + i * source->row_stride, element);
+        }
+        for (size_t i = 0; i < n; i++, out += reader->view_bytes) {
+            enum status status = convert_row(reader, part, row + i,
+                                             reader->window + i * reader->stored_bytes, out, err);
+            if (status)
+                return status;
+        }
+        row += n;
+        n_rows -= n;
+    }
+    return OK;
+}
+
 /* Rows [row, row + n_rows) of one part. */
 static enum status read_part_rows(struct row_reader *reader, size_t part, uint64_t row,
                                   size_t n_rows, uint8_t *out, struct error *err)
 {
     const struct tensor_source *source = reader->source;
     const struct tensor_part *from = &source->parts[part];
+    if (source->column_stride)
+        return read_turned_rows(reader, part, row, n_rows, out, err);
     while (n_rows > 0) {
         uint64_t low, high = 0;
         size_t n = rows_of_window(reader, row, n_rows, &low);
@@ -267,7 +314,7 @@ static enum status read_part_rows(struct row_reader *reader, size_t part, uint64
 static bool is_plain(const struct tensor_source *source, enum dtype to)
 {
     return source->form == TENSOR_ROWS && source->stored == to && source->head_rows == 0 &&
-           source->row_stride == stored_row_bytes(source);
+           source->column_stride == 0 && source->row_stride == stored_row_bytes(source);
 }
 
 static enum status read_plain(const struct tensor_source *source, const int *fds, const char *name,

@@ -40,7 +40,8 @@ struct tensor_source {
     uint64_t n_columns;
     uint64_t part_rows;
     uint64_t row_stride;
-    uint64_t scale_stride;  // MXFP4: bytes from a row's scales to the next row's
+    uint64_t column_stride;  // TENSOR_ROWS: bytes between the elements of a row; 0 = side by side
+    uint64_t scale_stride;   // MXFP4: bytes from a row's scales to the next row's
     /* Rows of a head of which the first half and the second half are interleaved in the view
      * (GGUF's order of llama's q and k), over its first pair_rows rows; head_rows 0 = rows as
      * stored. */

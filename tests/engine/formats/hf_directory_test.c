@@ -430,6 +430,54 @@ static void mxfp4_becomes_gguf_blocks(void **state)
     hf_dir_remove(&dir);
 }
 
+/* gpt-oss with experts of floats: stored [experts, in, out], gate and up columns take turns. */
+static void turned_experts_become_rows(void **state)
+{
+    (void)state;
+    enum { EXPERTS = 2, IN = 160, OUT = 300 };
+    static uint16_t pair[EXPERTS][IN][2 * OUT], down[EXPERTS][OUT][IN];
+    struct hf_dir dir;
+    struct model_file *file;
+    struct st_build build;
+    struct error err = {0};
+    for (size_t i = 0; i < sizeof pair / 2; i++)
+        (&pair[0][0][0])[i] = bf16_from_f32((float)(i * 7 % 251));
+    for (size_t i = 0; i < sizeof down / 2; i++)
+        (&down[0][0][0])[i] = bf16_from_f32((float)(i * 11 % 241));
+    hf_dir_make(&dir);
+    hf_dir_text(&dir, "config.json", "{" CONFIG_OF("gpt_oss") "}");
+    st_init(&build);
+    st_tensor(&build, "model.layers.0.mlp.experts.gate_up_proj", "BF16", "[2,160,600]", pair,
+              sizeof pair);
+    st_tensor(&build, "model.layers.0.mlp.experts.down_proj", "BF16", "[2,300,160]", down,
+              sizeof down);
+    st_write(&build, &dir, "model.safetensors");
+    assert_int_equal(model_file_open(&file, dir.path, &err), OK);
+    static const char *const names[] = {"blk.0.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight"};
+    static uint16_t halves[EXPERTS * OUT * IN];
+    for (size_t up = 0; up < 2; up++) {
+        const struct tensor_info *tensor = model_file_tensor(file, names[up]);
+        assert_int_equal(tensor->dims[0], IN);
+        assert_int_equal(tensor->dims[1], OUT);
+        assert_int_equal(tensor->dims[2], EXPERTS);
+        assert_int_equal(model_file_read(file, tensor, 0, sizeof halves, halves, NULL), OK);
+        for (size_t i = 0; i < EXPERTS * OUT * IN; i++)
+            assert_int_equal(halves[i], pair[i / IN / OUT][i % IN][2 * (i / IN % OUT) + up]);
+        /* Rows from the middle alone. */
+        assert_int_equal(model_file_read(file, tensor, 299 * IN * 2, 2 * IN * 2, halves, NULL), OK);
+        assert_int_equal(halves[3], pair[0][3][2 * 299 + up]);
+        assert_int_equal(halves[IN + 3], pair[1][3][up]);
+    }
+    const struct tensor_info *tensor = model_file_tensor(file, "blk.0.ffn_down_exps.weight");
+    assert_int_equal(tensor->dims[0], OUT);
+    assert_int_equal(tensor->dims[1], IN);
+    assert_int_equal(model_file_read(file, tensor, 0, sizeof halves, halves, NULL), OK);
+    for (size_t i = 0; i < EXPERTS * OUT * IN; i++)
+        assert_int_equal(halves[i], down[i / OUT / IN][i % OUT][i / OUT % IN]);
+    model_file_close(file);
+    hf_dir_remove(&dir);
+}
+
 /* FP8: 200 x 150 elements under 2 x 2 scales, shown as BF16, and quantised from the exact value. */
 static void fp8_tiles_are_widened(void **state)
 {
@@ -522,6 +570,7 @@ int main(void)
         cmocka_unit_test(wrong_paths_get_good_sentences),
         cmocka_unit_test(experts_become_one_tensor),
         cmocka_unit_test(mxfp4_becomes_gguf_blocks),
+        cmocka_unit_test(turned_experts_become_rows),
         cmocka_unit_test(fp8_tiles_are_widened),
         cmocka_unit_test(a_missing_expert_is_named),
         cmocka_unit_test(failing_memory_is_an_error),
