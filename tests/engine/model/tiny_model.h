@@ -308,7 +308,8 @@ static inline enum dtype tiny_dtype(const struct tiny_model *m, const struct tin
     if (row->kind != TINY_MATRIX && row->kind != TINY_STACK)
         return DTYPE_F32;
     bool experts = row->kind == TINY_STACK && strncmp(row->suffix, "ffn", 3) == 0;
-    return experts && m->experts_dtype != DTYPE_F32 ? m->experts_dtype : m->dtype;
+    enum dtype dtype = experts && m->experts_dtype != DTYPE_F32 ? m->experts_dtype : m->dtype;
+    return row->n_columns % dtype_info(dtype)->block_elements == 0 ? dtype : DTYPE_Q5_0;
 }
 
 static inline void tiny_rows(struct tiny_writer *w, uint32_t layer, const struct tiny_row *rows,

@@ -328,15 +328,89 @@ def check(name, cli, work):
     return good
 
 
+# ---- every number of config.json matters ----
+
+# What changes no logits, and why.
+WALK_EXEMPT = {
+    "training": ("initializer_range", "attention_dropout", "router_aux_loss_coef", "aux_loss_alpha",
+                 "output_router_logits", "router_jitter_noise", "resid_pdrop", "embd_pdrop",
+                 "seq_aux"),
+    "of the library": ("use_cache", "dtype", "torch_dtype", "transformers_version", "model_type",
+                       "architectures", "pretraining_tp", "experts_implementation",
+                       "return_dict", "output_hidden_states", "output_attentions"),
+    "of the tokenizer": ("bos_token_id", "eos_token_id", "pad_token_id"),
+    "a limit": ("max_position_embeddings", "max_window_layers"),
+}
+EXEMPT = {name for names in WALK_EXEMPT.values() for name in names}
+
+
+def changed(value):
+    """Another value of the same kind, or None."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return 4 * value if value > 32 else value + 1 if value % 2 else value - 1 if value else 1
+    if isinstance(value, float):
+        return 1.5 * value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, list) and value:
+        return value[1:] + value[:1] if len(set(map(str, value))) > 1 else value[1:]
+    return None
+
+
+def places(config):
+    """(object, key) of everything that may be changed, nested objects included."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from ((owner, name) for owner, name in places(value))
+        elif key not in EXEMPT:
+            yield config, key
+
+
+def walk(name, cli, work):
+    """Each value of config.json changed alone: other logits, or a refusal."""
+    directory = work / name
+    model = make_model(name)
+    model.save_pretrained(directory)
+    if name == "gpt-oss-mxfp4":
+        with torch.no_grad():
+            save_gpt_oss(model, directory)
+    tokens = [int(t) for t in np.random.default_rng(1).integers(0, 160, N_TOKENS)]
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    wanted = ours(cli, directory, tokens, work)
+    silent, n_refused, n_places = [], 0, 0
+    for owner, key in list(places(config)):
+        kept, other = owner[key], changed(owner[key])
+        if other is None:
+            continue
+        n_places += 1
+        owner[key] = other
+        path.write_text(json.dumps(config))
+        try:
+            if np.array_equal(wanted, ours(cli, directory, tokens, work)):
+                silent.append(f"{key}: {kept} -> {other}")
+        except subprocess.CalledProcessError as error:
+            n_refused += 1
+            assert error.returncode == 1, error
+        owner[key] = kept
+    print(f"{name:30} {n_places} values, {n_refused} refused, {len(silent)} without effect "
+          f"{'; '.join(silent)}")
+    return not silent
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cli", required=True)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--work")
+    parser.add_argument("--walk", action="store_true", help="change each value of config.json")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = pathlib.Path(args.work or temporary)
-        results = [check(name, args.cli, work) for name in args.only or VARIANTS]
+        results = [(walk if args.walk else check)(name, args.cli, work)
+                   for name in args.only or VARIANTS]
     print(f"{sum(results)} of {len(results)} agree")
     return 0 if all(results) else 1
 

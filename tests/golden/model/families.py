@@ -112,6 +112,16 @@ def model_llama(file):
         **head, sliding_window=file.get("attention.sliding_window")))
 
 
+def model_qwen2(file):
+    return hf.Qwen2ForCausalLM(hf.Qwen2Config(
+        **common(file), head_dim=file.get("attention.key_length")))
+
+
+def model_qwen3(file):
+    return hf.Qwen3ForCausalLM(hf.Qwen3Config(
+        **common(file), head_dim=file.get("attention.key_length")))
+
+
 def model_qwen2moe(file):
     return hf.Qwen2MoeForCausalLM(hf.Qwen2MoeConfig(
         **common(file), **experts(file), norm_topk_prob=file.get("expert_weights_norm", False),
@@ -159,8 +169,8 @@ def model_deepseek2(file):
         **config, topk_method="group_limited_greedy" if limited else "greedy"))
 
 
-MODELS = {"llama": model_llama, "qwen2moe": model_qwen2moe, "qwen3moe": model_qwen3moe,
-          "gpt-oss": model_gpt_oss, "deepseek2": model_deepseek2}
+MODELS = {"llama": model_llama, "qwen2": model_qwen2, "qwen3": model_qwen3,
+          "qwen2moe": model_qwen2moe, "qwen3moe": model_qwen3moe, "gpt-oss": model_gpt_oss, "deepseek2": model_deepseek2}
 
 
 # ---- weights ----
