@@ -20,7 +20,7 @@ struct model_options engine_model_options(const struct engine_options *options,
 /* How full the KV cache can get under filled options. */
 struct kv_demand engine_kv_demand(const struct engine_options *options);
 /* Blocks of the KV pools: kv_bytes, else a quarter of the free memory (0 = not known), and no more
- * than all sequences of ctx_size need. 0 when not one fits into *bytes, the limit that was meant. */
+ * than all sequences of ctx_size need. 0 when not one fits into *bytes, the limit meant. */
 size_t engine_kv_blocks(const struct engine_options *options, const struct kv_layout *layout,
                         size_t ctx_size, size_t available, size_t *bytes);
 

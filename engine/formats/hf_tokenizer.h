@@ -35,8 +35,9 @@ enum status hf_tokenizer_put_ends(struct metadata *out, const struct hf_tokenize
                                   size_t n_tokens, bool has_eos, uint64_t eos,
                                   struct error *err) MUST_CHECK;
 
-/* Adds the keys; from tokenizer.json, else from tokenizer.model, without both none. `config` is config.json. Errors: ERR_FORMAT,
- * ERR_UNSUPPORTED, ERR_LIMIT, ERR_IO, ERR_MEMORY, with the file's name in front. */
+/* Adds the keys; from tokenizer.json, else from tokenizer.model, without both none. `config` is
+ * config.json. Errors: ERR_FORMAT, ERR_UNSUPPORTED, ERR_LIMIT, ERR_IO, ERR_MEMORY, with the file's
+ * name in front. */
 enum status hf_tokenizer_read(struct metadata *out, const struct json_doc *config, int dir_fd,
                               struct error *err) MUST_CHECK;
 

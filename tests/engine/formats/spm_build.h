@@ -1,4 +1,5 @@
-/* Writes SentencePiece models for tests: protocol buffers field by field, right ones and wrong ones. */
+/* Writes SentencePiece models for tests: protocol buffers field by field, right ones and wrong
+ * ones. */
 #ifndef WICARA_TESTS_SPM_BUILD_H
 #define WICARA_TESTS_SPM_BUILD_H
 

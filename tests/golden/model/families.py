@@ -170,7 +170,8 @@ def model_deepseek2(file):
 
 
 MODELS = {"llama": model_llama, "qwen2": model_qwen2, "qwen3": model_qwen3,
-          "qwen2moe": model_qwen2moe, "qwen3moe": model_qwen3moe, "gpt-oss": model_gpt_oss, "deepseek2": model_deepseek2}
+          "qwen2moe": model_qwen2moe, "qwen3moe": model_qwen3moe, "gpt-oss": model_gpt_oss,
+          "deepseek2": model_deepseek2}
 
 
 # ---- weights ----
