@@ -5,13 +5,13 @@
 # Fetches the pinned llama-cpp-python source (vocabularies, goldens, templates, the peer) and the
 # pinned reference libraries into build/.
 #
-#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens published templates bytes planted disconnects start logits greedy
-#                                                   scores streamed schema grammar
+#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens published checkpoints templates bytes planted disconnects start logits
+#                                            greedy scores streamed schema grammar
 set -eu
 model=$1
 out=$2
 shift 2
-parts=${*:-tokens published templates bytes planted disconnects start logits greedy scores streamed schema grammar}
+parts=${*:-tokens published checkpoints templates bytes planted disconnects start logits greedy scores streamed schema grammar}
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -43,6 +43,11 @@ for part in $parts; do
             done
             PYTHONPATH=build/published/python $python \
                 "tests/golden/tokenizer/compare_${kind%:*}.py" --cli "$cli" "$@"
+        done ;;
+    checkpoints)
+        for walk in "" --walk; do
+            $python tests/golden/model/checkpoints.py $walk \
+                --cli "$out/tests/golden/model/logits_cli"
         done ;;
     templates)
         $python tests/golden/template/compare.py "$out/tests/golden/template/render_cli" \

@@ -7,22 +7,13 @@
  *
  * Sources: the configuration classes and modeling_rope_utils of transformers; the keys that
  * llama.cpp's converter writes. */
-#include "engine/formats/hf_config.h"
+#include "engine/formats/hf_config_private.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_BYTES = 96 };
-
-struct config {
-    const struct json_doc *doc;
-    const struct json_node *root;   // the language model's object
-    const struct json_node *outer;  // the whole text's, the same without a wrapper
-    struct hf_facts *facts;
-    struct metadata *out;
-    struct error *err;
-};
+#include "engine/base/mem.h"
 
 /* ---- families ---- */
 
@@ -66,73 +57,76 @@ static enum status find_family(struct config *config, const struct family **out)
 /* ---- single values ---- */
 
 /* A value that is there and not null. */
-static const struct json_node *get(const struct config *config, const struct json_node *object,
+const struct json_node *config_get(const struct config *config, const struct json_node *object,
                                    const char *name)
 {
     const struct json_node *node = json_find(config->doc, object, name);
     return json_is(node, JSON_NULL) ? NULL : node;
 }
 
-static enum status bad_value(const struct config *config, const char *name, const char *wanted)
+enum status config_bad_value(const struct config *config, const char *name, const char *wanted)
 {
     return error_set(config->err, ERR_FORMAT, "%s is no %s", name, wanted);
 }
 
 /* *out keeps its value when the name is absent. */
-static enum status accept_u64(const struct config *config, const struct json_node *object,
+enum status config_accept_u64(const struct config *config, const struct json_node *object,
                               const char *name, uint64_t *out)
 {
-    const struct json_node *node = get(config, object, name);
-    return !node || json_u64(config->doc, node, out) ? OK : bad_value(config, name, "whole number");
+    const struct json_node *node = config_get(config, object, name);
+    return !node || json_u64(config->doc, node, out)
+               ? OK
+               : config_bad_value(config, name, "whole number");
 }
 
-static enum status accept_f64(const struct config *config, const struct json_node *object,
+enum status config_accept_f64(const struct config *config, const struct json_node *object,
                               const char *name, double *out)
 {
-    const struct json_node *node = get(config, object, name);
-    return !node || json_f64(config->doc, node, out) ? OK : bad_value(config, name, "number");
+    const struct json_node *node = config_get(config, object, name);
+    return !node || json_f64(config->doc, node, out) ? OK
+                                                     : config_bad_value(config, name, "number");
 }
 
-static enum status accept_bool(const struct config *config, const struct json_node *object,
+enum status config_accept_bool(const struct config *config, const struct json_node *object,
                                const char *name, bool *out)
 {
-    const struct json_node *node = get(config, object, name);
+    const struct json_node *node = config_get(config, object, name);
     if (node && node->kind != JSON_TRUE && node->kind != JSON_FALSE)
-        return bad_value(config, name, "truth value");
+        return config_bad_value(config, name, "truth value");
     if (node)
         *out = node->kind == JSON_TRUE;
     return OK;
 }
 
-static enum status require_u64(const struct config *config, const char *name, uint64_t *out)
+static enum status config_require_u64(const struct config *config, const char *name, uint64_t *out)
 {
-    if (!get(config, config->root, name))
+    if (!config_get(config, config->root, name))
         return error_set(config->err, ERR_FORMAT, "%s is missing", name);
-    return accept_u64(config, config->root, name, out);
+    return config_accept_u64(config, config->root, name, out);
 }
 
-static const char *key_of(const struct config *config, const char *suffix, char key[KEY_BYTES])
+const char *config_key(const struct config *config, const char *suffix, char key[KEY_BYTES])
 {
     snprintf(key, KEY_BYTES, "%s.%s", config->facts->arch, suffix);
     return key;
 }
 
-static void put_u64(const struct config *config, const char *suffix, uint64_t value)
+void config_put_u64(const struct config *config, const char *suffix, uint64_t value)
 {
     char key[KEY_BYTES];
-    metadata_u64(config->out, key_of(config, suffix, key), value);
+    metadata_u64(config->out, config_key(config, suffix, key), value);
 }
 
-static void put_f64(const struct config *config, const char *suffix, double value)
+void config_put_f64(const struct config *config, const char *suffix, double value)
 {
     char key[KEY_BYTES];
-    metadata_f64(config->out, key_of(config, suffix, key), value);
+    metadata_f64(config->out, config_key(config, suffix, key), value);
 }
 
-static void put_text(const struct config *config, const char *suffix, const char *text)
+void config_put_text(const struct config *config, const char *suffix, const char *text)
 {
     char key[KEY_BYTES];
-    metadata_text(config->out, key_of(config, suffix, key), text, strlen(text));
+    metadata_text(config->out, config_key(config, suffix, key), text, strlen(text));
 }
 
 /* ---- the table of numbers ---- */
@@ -173,255 +167,161 @@ static enum status read_rules(const struct config *config)
         uint64_t whole;
         double real;
         bool truth;
-        if (!get(config, config->root, rule->name))
+        if (!config_get(config, config->root, rule->name))
             continue;
-        key_of(config, rule->suffix, key);
-        if (rule->kind == WHOLE && !(status = accept_u64(config, config->root, rule->name, &whole)))
+        config_key(config, rule->suffix, key);
+        if (rule->kind == WHOLE &&
+            !(status = config_accept_u64(config, config->root, rule->name, &whole)))
             metadata_u64(config->out, key, whole);
-        if (rule->kind == REAL && !(status = accept_f64(config, config->root, rule->name, &real)))
+        if (rule->kind == REAL &&
+            !(status = config_accept_f64(config, config->root, rule->name, &real)))
             metadata_f64(config->out, key, real);
         if (rule->kind == TRUTH &&
-            !(status = accept_bool(config, config->root, rule->name, &truth)))
+            !(status = config_accept_bool(config, config->root, rule->name, &truth)))
             metadata_bool(config->out, key, truth);
     }
     return status;
 }
 
-/* ---- rope ---- */
-
-/* The object of the scaling: rope_parameters (transformers 5) or rope_scaling, or NULL. */
-static const struct json_node *rope_object(const struct config *config)
-{
-    const struct json_node *object = get(config, config->root, "rope_parameters");
-    return object ? object : get(config, config->root, "rope_scaling");
-}
-
-/* llama3: each frequency's divisor; a wave that turns often in the old context keeps 1. */
-static enum status read_llama3(const struct config *config, const struct json_node *rope,
-                               double base, double original)
-{
-    struct hf_facts *facts = config->facts;
-    double factor = 8, low = 1, high = 4;
-    enum status status = accept_f64(config, rope, "factor", &factor);
-    if (!status)
-        status = accept_f64(config, rope, "low_freq_factor", &low);
-    if (!status)
-        status = accept_f64(config, rope, "high_freq_factor", &high);
-    if (status)
-        return status;
-    if (!(factor >= 1) || !(low > 0) || !(high > low) || !(original >= 1))
-        return error_set(config->err, ERR_FORMAT,
-                         "rope scaling llama3: factor %g, low_freq_factor %g, high_freq_factor %g, "
-                         "original_max_position_embeddings %g",
-                         factor, low, high, original);
-    facts->has_divisors = true;
-    for (uint64_t i = 0; i < facts->n_rot / 2; i++) {
-        double frequency = pow(base, -2.0 * (double)i / (double)facts->n_rot);
-        double wave = 2 * M_PI / frequency, smooth = (original / wave - low) / (high - low);
-        double divisor = wave < original / high  ? 1
-                         : wave > original / low ? factor
-                                                 : 1 / ((1 - smooth) / factor + smooth);
-        facts->divisors[i] = (float)divisor;
-    }
-    return OK;
-}
-
-static double yarn_amplitude(double factor, double scale)
-{
-    return factor <= 1 ? 1 : 0.1 * scale * log(factor) + 1;
-}
-
-/* The keys hold what multiplies 1 + 0.1 ln factor; transformers computes the whole. */
-static enum status read_yarn(const struct config *config, const struct json_node *rope,
-                             double original, double ctx)
-{
-    double factor = 0, fast = 0, slow = 0, attention = 0, mscale = 0, all_dim = 0;
-    bool truncate = true;
-    const struct {
-        const char *name;
-        double *out;
-    } numbers[] = {{"factor", &factor},  {"beta_fast", &fast},
-                   {"beta_slow", &slow}, {"attention_factor", &attention},
-                   {"mscale", &mscale},  {"mscale_all_dim", &all_dim}};
-    enum status status = accept_bool(config, rope, "truncate", &truncate);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && !status; i++)
-        status = accept_f64(config, rope, numbers[i].name, numbers[i].out);
-    if (status)
-        return status;
-    if (factor == 0)
-        factor = ctx / original;
-    if (!(factor >= 1) || !(original >= 1))
-        return error_set(config->err, ERR_FORMAT, "rope scaling yarn: factor %g from %g positions",
-                         factor, original);
-    put_text(config, "rope.scaling.type", "yarn");
-    put_f64(config, "rope.scaling.factor", factor);
-    put_f64(config, "rope.scaling.original_context_length", original);
-    put_f64(config, "rope.scaling.yarn_beta_fast", fast != 0 ? fast : 32);
-    put_f64(config, "rope.scaling.yarn_beta_slow", slow != 0 ? slow : 1);
-    if (!truncate) {
-        char key[KEY_BYTES];
-        metadata_bool(config->out, key_of(config, "rope.scaling.yarn_truncate", key), false);
-    }
-    if (!strcmp(config->facts->arch, "deepseek2")) {
-        if (attention != 0 || mscale != all_dim)
-            return error_set(config->err, ERR_UNSUPPORTED,
-                             "rope scaling yarn: mscale %g and mscale_all_dim %g are not equal",
-                             mscale, all_dim);
-        put_f64(config, "rope.scaling.yarn_log_multiplier", 0.1 * all_dim);
-        return OK;
-    }
-    if (attention == 0)
-        attention = mscale != 0 && all_dim != 0
-                        ? yarn_amplitude(factor, mscale) / yarn_amplitude(factor, all_dim)
-                        : yarn_amplitude(factor, 1);
-    put_f64(config, "rope.scaling.attn_factor", attention / (1 + 0.1 * log(factor)));
-    return OK;
-}
-
-static bool is_type(const struct config *config, const struct json_node *type, const char *text)
-{
-    return json_equals(config->doc, type, text);
-}
-
-static enum status read_scaling(const struct config *config, const struct json_node *rope,
-                                double base, double ctx)
-{
-    const struct json_node *type = get(config, rope, "rope_type");
-    if (!type)
-        type = get(config, rope, "type");
-    double original = ctx, factor = 1;
-    if (!type || is_type(config, type, "default"))
-        return OK;
-    enum status status =
-        accept_f64(config, config->root, "original_max_position_embeddings", &original);
-    if (!status)
-        status = accept_f64(config, rope, "original_max_position_embeddings", &original);
-    if (status)
-        return status;
-    if (is_type(config, type, "llama3"))
-        return read_llama3(config, rope, base, original);
-    if (is_type(config, type, "yarn"))
-        return read_yarn(config, rope, original, ctx);
-    if (is_type(config, type, "linear")) {
-        status = accept_f64(config, rope, "factor", &factor);
-        put_text(config, "rope.scaling.type", "linear");
-        put_f64(config, "rope.scaling.factor", factor);
-        return status;
-    }
-    char quoted[GGUF_QUOTE_BYTES];
-    gguf_quote(quoted, config->doc->text + type->first, type->last - type->first);
-    return error_set(config->err, ERR_UNSUPPORTED,
-                     "rope scaling '%s' is not supported (supported: default linear llama3 yarn)",
-                     quoted);
-}
-
-static enum status read_rope(const struct config *config, uint64_t ctx)
-{
-    struct hf_facts *facts = config->facts;
-    const struct json_node *rope = rope_object(config);
-    double base = 10000, share = 1;
-    if (rope && rope->kind != JSON_OBJECT)
-        return bad_value(config, "rope_parameters or rope_scaling", "object");
-    enum status status = accept_f64(config, config->root, "rope_theta", &base);
-    if (!status)
-        status = accept_f64(config, rope, "rope_theta", &base);
-    if (!status)
-        status = accept_f64(config, config->root, "partial_rotary_factor", &share);
-    if (!status)
-        status = accept_f64(config, rope, "partial_rotary_factor", &share);
-    if (status)
-        return status;
-    if (!(share > 0 && share <= 1))
-        return error_set(config->err, ERR_FORMAT, "partial_rotary_factor is %g, allowed 0..1",
-                         share);
-    if (!(base > 1 && base < 1e15))
-        return error_set(config->err, ERR_FORMAT, "rope_theta is %g", base);
-    uint64_t of_head = facts->n_rot ? facts->n_rot : facts->head_dim;
-    if (of_head > HF_ROTATED_MAX)
-        return error_set(config->err, ERR_LIMIT, "heads of %llu dimensions, the limit is %d",
-                         (unsigned long long)of_head, HF_ROTATED_MAX);
-    facts->n_rot = (uint64_t)((double)of_head * share);
-    put_u64(config, "rope.dimension_count", facts->n_rot);
-    put_f64(config, "rope.freq_base", base);
-    return rope ? read_scaling(config, rope, base, (double)ctx) : OK;
-}
-
 /* ---- parts ---- */
+
+/* Widths that follow from others, where the file repeats them. */
+static enum status check_latent_heads(const struct config *config, uint64_t nope)
+{
+    uint64_t whole = nope + config->facts->n_rot, head = whole, query = whole;
+    enum status status = config_accept_u64(config, config->root, "head_dim", &head);
+    if (!status)
+        status = config_accept_u64(config, config->root, "qk_head_dim", &query);
+    if (!status && ((head != whole && head != config->facts->n_rot) || query != whole))
+        status = error_set(config->err, ERR_FORMAT,
+                           "head_dim or qk_head_dim does not follow from qk_nope_head_dim and "
+                           "qk_rope_head_dim");
+    return status;
+}
 
 static enum status read_heads(const struct config *config, uint64_t n_embd)
 {
     struct hf_facts *facts = config->facts;
-    enum status status = require_u64(config, "num_attention_heads", &facts->n_heads);
+    enum status status = config_require_u64(config, "num_attention_heads", &facts->n_heads);
     facts->n_kv_heads = facts->n_heads;
     if (!status)
-        status = accept_u64(config, config->root, "num_key_value_heads", &facts->n_kv_heads);
+        status = config_accept_u64(config, config->root, "num_key_value_heads", &facts->n_kv_heads);
     if (!status && (facts->n_heads == 0 || facts->n_kv_heads == 0))
         status = error_set(config->err, ERR_FORMAT,
                            "num_attention_heads or num_key_value_heads "
                            "is 0");
     if (status)
         return status;
-    put_u64(config, "attention.head_count", facts->n_heads);
-    put_u64(config, "attention.head_count_kv", facts->n_kv_heads);
+    config_put_u64(config, "attention.head_count", facts->n_heads);
+    config_put_u64(config, "attention.head_count_kv", facts->n_kv_heads);
     if (!strcmp(facts->arch, "deepseek2")) {
         uint64_t nope = 0, value = 0;
-        status = require_u64(config, "qk_nope_head_dim", &nope);
+        status = config_require_u64(config, "qk_nope_head_dim", &nope);
         if (!status)
-            status = require_u64(config, "qk_rope_head_dim", &facts->n_rot);
+            status = config_require_u64(config, "qk_rope_head_dim", &facts->n_rot);
         if (!status)
-            status = require_u64(config, "v_head_dim", &value);
+            status = config_require_u64(config, "v_head_dim", &value);
         if (!status && (nope > HF_ROTATED_MAX || facts->n_rot > HF_ROTATED_MAX))
             status = error_set(config->err, ERR_LIMIT,
                                "qk_nope_head_dim or qk_rope_head_dim is "
                                "too large");
         facts->head_dim = nope + facts->n_rot;
-        put_u64(config, "attention.key_length", facts->head_dim);
-        put_u64(config, "attention.value_length", value);
-        return status;
+        config_put_u64(config, "attention.key_length", facts->head_dim);
+        config_put_u64(config, "attention.value_length", value);
+        return status ? status : check_latent_heads(config, nope);
     }
     bool is_qwen3 = !strcmp(facts->arch, "qwen3");  // its class has a default of its own
     facts->head_dim = is_qwen3 ? 128 : n_embd / facts->n_heads;
-    status = accept_u64(config, config->root, "head_dim", &facts->head_dim);
-    put_u64(config, "attention.key_length", facts->head_dim);
-    put_u64(config, "attention.value_length", facts->head_dim);
+    status = config_accept_u64(config, config->root, "head_dim", &facts->head_dim);
+    config_put_u64(config, "attention.key_length", facts->head_dim);
+    config_put_u64(config, "attention.value_length", facts->head_dim);
     return status;
 }
 
-/* qwen2 names a window that is off unless use_sliding_window says otherwise. */
-static enum status read_window(const struct config *config)
+/* Whether a layer sees a window only: as layer_types says, else Qwen's from max_window_layers on. */
+static enum status read_layer_windows(const struct config *config, uint64_t window, uint8_t *out)
 {
-    uint64_t window = 0;
-    const struct json_node *use = get(config, config->root, "use_sliding_window");
-    enum status status = accept_u64(config, config->root, "sliding_window", &window);
-    if (status || window == 0 || json_is(use, JSON_FALSE))
+    const struct json_node *types = config_get(config, config->root, "layer_types");
+    uint64_t first = 28, n = 0;  // transformers' default
+    enum status status = config_accept_u64(config, config->root, "max_window_layers", &first);
+    if (status || !types) {
+        for (uint64_t i = 0; i < config->facts->n_layers; i++)
+            out[i] = window && i >= first;
         return status;
-    bool by_layer = !strcmp(config->facts->arch, "qwen2") ||
-                    !strcmp(config->facts->arch, "qwen3") ||
-                    !strcmp(config->facts->arch, "qwen3moe");
-    if (by_layer)
-        return error_set(config->err, ERR_UNSUPPORTED,
-                         "use_sliding_window is true: layers with windows are not supported for %s",
-                         config->facts->arch);
-    put_u64(config, "attention.sliding_window", window);
+    }
+    if (types->kind != JSON_ARRAY || json_count(types) != config->facts->n_layers)
+        return error_set(config->err, ERR_FORMAT, "layer_types has not one item a layer");
+    for (const struct json_node *type = json_first(types); type; type = json_next(types, type)) {
+        out[n] = json_equals(config->doc, type, "sliding_attention");
+        if (!out[n] && !json_equals(config->doc, type, "full_attention"))
+            return error_set(config->err, ERR_UNSUPPORTED,
+                             "layer_types[%llu] is neither full_attention nor sliding_attention",
+                             (unsigned long long)n);
+        if (out[n++] && !window)
+            return error_set(config->err, ERR_FORMAT,
+                             "layer_types names sliding_attention, but there is no sliding_window");
+    }
     return OK;
 }
 
-/* gpt-oss: windows on the even layers, which no GGUF key says. */
-static enum status check_layer_types(const struct config *config)
+/* Qwen names a window that is off unless use_sliding_window says otherwise. */
+static enum status read_window(const struct config *config)
 {
-    const struct json_node *types = get(config, config->root, "layer_types");
-    uint64_t layer = 0;
-    if (!types || strcmp(config->facts->arch, "gpt-oss"))
+    const struct hf_facts *facts = config->facts;
+    uint64_t window = 0;
+    bool is_qwen = !strncmp(facts->arch, "qwen", 4), use = !is_qwen;
+    enum status status = config_accept_u64(config, config->root, "sliding_window", &window);
+    if (!status)
+        status = config_accept_bool(config, config->root, "use_sliding_window", &use);
+    window = use ? window : 0;
+    if (status)
+        return status;
+    if (!is_qwen && !config_get(config, config->root, "layer_types")) {
+        if (window)
+            config_put_u64(config, "attention.sliding_window", window);
         return OK;
-    if (types->kind != JSON_ARRAY)
-        return bad_value(config, "layer_types", "array");
-    for (const struct json_node *type = json_first(types); type; type = json_next(types, type)) {
-        const char *wanted = layer % 2 ? "full_attention" : "sliding_attention";
-        if (!json_equals(config->doc, type, wanted))
-            return error_set(config->err, ERR_UNSUPPORTED,
-                             "layer_types[%llu] is not %s: only alternating windows are supported",
-                             (unsigned long long)layer, wanted);
-        layer++;
+    }
+    uint8_t *windowed = mem_calloc(facts->n_layers + 1, 1);
+    if (!windowed)
+        return error_set(config->err, ERR_MEMORY, "no memory for the layers");
+    status = read_layer_windows(config, window, windowed);
+    if (status || !memchr(windowed, 1, facts->n_layers)) {
+        mem_free(windowed);
+        return status;
+    }
+    char key[KEY_BYTES];
+    config_put_u64(config, "attention.sliding_window", window);
+    metadata_numbers_take(config->out, config_key(config, "attention.sliding_window_pattern", key),
+                          GGUF_BOOL, windowed, facts->n_layers, 1);
+    return OK;
+}
+
+/* What the arithmetic here has built in, truth values as 0 and 1: another one is refused. */
+static const struct fixed {
+    const char *arch;
+    const char *name;
+    double value;
+} fixed_values[] = {
+    {"gpt-oss", "swiglu_alpha", 1.702},
+    {"gpt-oss", "swiglu_limit", 7},
+    {"deepseek2", "rope_interleave", 1},
+    {"qwen2moe", "qkv_bias", 1},
+};
+
+static enum status check_fixed(const struct config *config)
+{
+    for (size_t i = 0; i < sizeof fixed_values / sizeof fixed_values[0]; i++) {
+        const struct fixed *fixed = &fixed_values[i];
+        const struct json_node *node = config_get(config, config->root, fixed->name);
+        double value = json_is(node, JSON_TRUE) ? 1 : 0;
+        if (!node || strcmp(fixed->arch, config->facts->arch))
+            continue;
+        if (node->kind != JSON_TRUE && node->kind != JSON_FALSE &&
+            !json_f64(config->doc, node, &value))
+            return config_bad_value(config, fixed->name, "number or truth value");
+        if (fabs(value - fixed->value) > 1e-6)
+            return error_set(config->err, ERR_UNSUPPORTED, "%s is %g (supported for %s: %g)",
+                             fixed->name, value, fixed->arch, fixed->value);
     }
     return OK;
 }
@@ -429,11 +329,11 @@ static enum status check_layer_types(const struct config *config)
 /* Qwen's mixtures may leave experts out of some layers, which no key says. */
 static enum status check_dense_layers(const struct config *config)
 {
-    const struct json_node *dense = get(config, config->root, "mlp_only_layers");
+    const struct json_node *dense = config_get(config, config->root, "mlp_only_layers");
     uint64_t step = 1;
-    enum status status = accept_u64(config, config->root, "decoder_sparse_step", &step);
+    enum status status = config_accept_u64(config, config->root, "decoder_sparse_step", &step);
     if (!status)
-        status = accept_u64(config, config->root, "moe_layer_freq", &step);
+        status = config_accept_u64(config, config->root, "moe_layer_freq", &step);
     if (!status && (step != 1 || (json_is(dense, JSON_ARRAY) && json_first(dense))))
         status = error_set(config->err, ERR_UNSUPPORTED,
                            "decoder_sparse_step, moe_layer_freq or mlp_only_layers leave experts "
@@ -441,14 +341,37 @@ static enum status check_dense_layers(const struct config *config)
     return status;
 }
 
+/* DeepSeek's choice of experts: groups are limited unless the method is plain. */
+static enum status check_groups(const struct config *config)
+{
+    const struct json_node *method = config_get(config, config->root, "topk_method");
+    uint64_t n_groups = 1, n_used = 1;
+    enum status status = config_accept_u64(config, config->root, "n_group", &n_groups);
+    if (!status)
+        status = config_accept_u64(config, config->root, "topk_group", &n_used);
+    if (!status && n_used > n_groups)
+        status = error_set(config->err, ERR_FORMAT, "topk_group is %llu of n_group %llu",
+                           (unsigned long long)n_used, (unsigned long long)n_groups);
+    bool plain = json_equals(config->doc, method, "greedy");
+    if (status || !method || (plain && n_groups == 1) ||
+        json_equals(config->doc, method, "group_limited_greedy") ||
+        json_equals(config->doc, method, "noaux_tc"))
+        return status;
+    return error_set(config->err, ERR_UNSUPPORTED,
+                     "topk_method is none of group_limited_greedy, noaux_tc, and greedy with one "
+                     "group");
+}
+
 static enum status read_experts(const struct config *config, uint64_t n_ff)
 {
-    const struct json_node *scoring = get(config, config->root, "scoring_func");
+    const struct json_node *scoring = config_get(config, config->root, "scoring_func");
     enum status status = check_dense_layers(config);
+    if (!status)
+        status = check_groups(config);
     if (status)
         return status;
     if (!strcmp(config->facts->arch, "gpt-oss"))
-        put_u64(config, "expert_feed_forward_length", n_ff);
+        config_put_u64(config, "expert_feed_forward_length", n_ff);
     if (strcmp(config->facts->arch, "deepseek2"))
         return OK;
     const struct json_node *type = json_find(config->doc, config->root, "model_type");
@@ -457,14 +380,14 @@ static enum status read_experts(const struct config *config, uint64_t n_ff)
     if (scoring && !sigmoid && !json_equals(config->doc, scoring, "softmax"))
         return error_set(config->err, ERR_UNSUPPORTED,
                          "scoring_func is neither softmax nor sigmoid");
-    put_u64(config, "expert_gating_func", sigmoid ? 2 : 1);
+    config_put_u64(config, "expert_gating_func", sigmoid ? 2 : 1);
     return OK;
 }
 
 /* What would change the arithmetic and has no key. */
 static enum status check_activation(const struct config *config)
 {
-    const struct json_node *act = get(config, config->root, "hidden_act");
+    const struct json_node *act = config_get(config, config->root, "hidden_act");
     char quoted[GGUF_QUOTE_BYTES];
     if (!act || json_equals(config->doc, act, "silu"))
         return OK;
@@ -477,12 +400,12 @@ static enum status check_activation(const struct config *config)
 
 static enum status read_quantization(const struct config *config)
 {
-    const struct json_node *object = get(config, config->root, "quantization_config");
+    const struct json_node *object = config_get(config, config->root, "quantization_config");
     char quoted[GGUF_QUOTE_BYTES];
     uint64_t tile[2] = {128, 128};
     if (!object)
-        object = get(config, config->outer, "quantization_config");
-    const struct json_node *method = get(config, object, "quant_method");
+        object = config_get(config, config->outer, "quantization_config");
+    const struct json_node *method = config_get(config, object, "quant_method");
     if (!object)
         return OK;
     if (json_equals(config->doc, method, "mxfp4")) {
@@ -498,7 +421,7 @@ static enum status read_quantization(const struct config *config)
                          quoted);
     }
     config->facts->quantized = HF_FP8;
-    const struct json_node *sizes = get(config, object, "weight_block_size");
+    const struct json_node *sizes = config_get(config, object, "weight_block_size");
     const struct json_node *first = json_is(sizes, JSON_ARRAY) ? json_first(sizes) : NULL;
     const struct json_node *second = first ? json_next(sizes, first) : NULL;
     if (second && json_u64(config->doc, first, &tile[0]) &&
@@ -509,15 +432,34 @@ static enum status read_quantization(const struct config *config)
                      "is supported for fp8");
 }
 
+/* Whether there are biases the tensors say; the two must agree. Qwen2 has them unasked. */
+static enum status read_biases(const struct config *config)
+{
+    const struct {
+        const char *name;
+        enum hf_said *out;
+    } flags[] = {{"attention_bias", &config->facts->attention_bias},
+                 {"mlp_bias", &config->facts->mlp_bias}};
+    for (size_t i = 0; i < 2 && strncmp(config->facts->arch, "qwen2", 5); i++) {
+        bool said = false;
+        enum status status = config_accept_bool(config, config->root, flags[i].name, &said);
+        if (status)
+            return status;
+        if (config_get(config, config->root, flags[i].name))
+            *flags[i].out = said ? HF_YES : HF_NO;
+    }
+    return OK;
+}
+
 static enum status read_ties(const struct config *config)
 {
     bool tied = false;
     const struct json_node *from = config->root;
-    if (!get(config, from, "tie_word_embeddings"))
+    if (!config_get(config, from, "tie_word_embeddings"))
         from = config->outer;
-    if (!get(config, from, "tie_word_embeddings"))
+    if (!config_get(config, from, "tie_word_embeddings"))
         return OK;
-    enum status status = accept_bool(config, from, "tie_word_embeddings", &tied);
+    enum status status = config_accept_bool(config, from, "tie_word_embeddings", &tied);
     config->facts->ties = tied ? HF_TIED : HF_UNTIED;
     return status;
 }
@@ -525,27 +467,29 @@ static enum status read_ties(const struct config *config)
 static enum status read_all(struct config *config)
 {
     uint64_t ctx = 0, n_embd = 0, n_ff = 0;
-    enum status status = require_u64(config, "num_hidden_layers", &config->facts->n_layers);
+    enum status status = config_require_u64(config, "num_hidden_layers", &config->facts->n_layers);
     if (!status)
-        status = require_u64(config, "max_position_embeddings", &ctx);
+        status = config_require_u64(config, "max_position_embeddings", &ctx);
     if (!status)
-        status = require_u64(config, "hidden_size", &n_embd);
+        status = config_require_u64(config, "hidden_size", &n_embd);
     if (!status)
-        status = require_u64(config, "intermediate_size", &n_ff);
-    put_u64(config, "block_count", config->facts->n_layers);
-    put_u64(config, "context_length", ctx);
-    put_u64(config, "embedding_length", n_embd);
-    put_u64(config, "feed_forward_length", n_ff);
+        status = config_require_u64(config, "intermediate_size", &n_ff);
+    config_put_u64(config, "block_count", config->facts->n_layers);
+    config_put_u64(config, "context_length", ctx);
+    config_put_u64(config, "embedding_length", n_embd);
+    config_put_u64(config, "feed_forward_length", n_ff);
     if (!status)
         status = read_rules(config);
     if (!status)
         status = read_heads(config, n_embd);
     if (!status)
-        status = read_rope(config, ctx);
+        status = config_read_rope(config, ctx);
     if (!status)
         status = read_window(config);
     if (!status)
-        status = check_layer_types(config);
+        status = check_fixed(config);
+    if (!status)
+        status = read_biases(config);
     if (!status)
         status = read_experts(config, n_ff);
     if (!status)

@@ -15,6 +15,8 @@
 
 enum { HF_ROTATED_MAX = 4096 };
 
+enum hf_said { HF_UNSAID, HF_NO, HF_YES };
+
 /* What the tensors' names and shapes are read with. */
 struct hf_facts {
     const char *arch;  // general.architecture
@@ -22,6 +24,7 @@ struct hf_facts {
     uint64_t n_layers;
     uint64_t n_heads, n_kv_heads, head_dim, n_rot;
     enum { HF_TIES_UNSAID, HF_TIED, HF_UNTIED } ties;
+    enum hf_said attention_bias, mlp_bias;
     enum { HF_PLAIN, HF_FP8, HF_MXFP4 } quantized;
     bool has_divisors;  // llama3 scaling: rope_freqs
     float divisors[HF_ROTATED_MAX / 2];

@@ -615,6 +615,23 @@ static enum status check_ties(const struct mapping *mapping)
                      "tensor lm_head.weight is missing, and tie_word_embeddings is false");
 }
 
+/* The biases of attention or of dense feed-forward layers are there when the configuration says so. */
+static enum status check_bias(const struct mapping *mapping, enum hf_said said, const char *name,
+                              const char *part)
+{
+    bool found = false;
+    for (size_t i = 0; i < mapping->file->n_tensors && said != HF_UNSAID; i++) {
+        const char *tensor = mapping->file->tensors[i].name;
+        size_t n = strlen(tensor);
+        found |= starts_with(tensor, "blk.") && strstr(tensor, part) &&
+                 !strcmp(tensor + (n < 5 ? 0 : n - 5), ".bias");
+    }
+    if (said == HF_UNSAID || found == (said == HF_YES))
+        return OK;
+    return error_set(mapping->err, ERR_FORMAT, "%s is %s, but tensors of that kind are %s", name,
+                     found ? "false" : "true", found ? "there" : "missing");
+}
+
 enum status hf_tensors_map(struct model_file *file, const struct safetensors *shards,
                            const struct hf_facts *facts, struct error *err)
 {
@@ -643,6 +660,10 @@ enum status hf_tensors_map(struct model_file *file, const struct safetensors *sh
         status = add_divisors(&mapping);
     if (!status)
         status = check_ties(&mapping);
+    if (!status)
+        status = check_bias(&mapping, facts->attention_bias, "attention_bias", ".attn_");
+    if (!status)
+        status = check_bias(&mapping, facts->mlp_bias, "mlp_bias", ".ffn_");
     mem_free(mapping.pieces);
     return status;
 }

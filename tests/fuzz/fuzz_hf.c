@@ -10,6 +10,7 @@
  *
  * fuzz-sources: engine/base engine/tokenizer engine/formats/gguf.c engine/formats/gguf_value.c
  *               engine/formats/gguf_set.c engine/formats/hf_config.c engine/formats/hf_directory.c
+ *               engine/formats/hf_rope.c
  *               engine/formats/hf_tensors.c engine/formats/hf_tokenizer.c engine/formats/json_doc.c
  *               engine/formats/hf_sentencepiece.c engine/formats/sentencepiece.c
  *               engine/formats/metadata.c engine/formats/model_file.c engine/formats/name_index.c

@@ -17,6 +17,7 @@
 
 /* A llama of one layer: 4 heads of 4, 2 of keys and values, 16 wide, 24 in between, 10 tokens. */
 #define CONFIG CONFIG_OF("llama")
+#define LATENT ",\"qk_nope_head_dim\":4,\"qk_rope_head_dim\":2,\"v_head_dim\":4"
 #define CONFIG_OF(type)                                                                            \
     "\"model_type\":\"" type "\",\"num_hidden_layers\":1,\"max_position_embeddings\":128,"         \
     "\"hidden_size\":16,\"intermediate_size\":24,\"num_attention_heads\":4,"                       \
@@ -268,6 +269,17 @@ static void bad_configurations_are_named(void **state)
         {"{" CONFIG ",\"tie_word_embeddings\":1}", "tie_word_embeddings is no truth value"},
         {"{" CONFIG ",\"quantization_config\":{\"quant_method\":\"gptq\"}}", "'gptq' is not"},
         {"{" CONFIG ",\"quantization_config\":{\"quant_method\":\"fp8\"}}", "weight_block_size"},
+        {"{" CONFIG ",\"attention_bias\":true}", "attention_bias is true, but tensors"},
+        {"{" CONFIG ",\"mlp_bias\":true}", "mlp_bias is true, but tensors"},
+        {"{" CONFIG ",\"layer_types\":[]}", "layer_types has not one item a layer"},
+        {"{" CONFIG ",\"layer_types\":[\"chunked_attention\"]}", "layer_types[0] is neither"},
+        {"{" CONFIG ",\"layer_types\":[\"sliding_attention\"]}", "there is no sliding_window"},
+        {"{" CONFIG ",\"topk_group\":2}", "topk_group is 2 of n_group 1"},
+        {"{" CONFIG_OF("gpt_oss") ",\"swiglu_limit\":8.5}", "swiglu_limit is 8.5 (supported for"},
+        {"{" CONFIG_OF("deepseek_v3") LATENT ",\"rope_interleave\":false}", "rope_interleave is 0"},
+        {"{" CONFIG_OF("deepseek_v3") LATENT ",\"head_dim\":5}", "head_dim or qk_head_dim does"},
+        {"{" CONFIG_OF("deepseek_v2") LATENT ",\"topk_method\":\"greedy\",\"n_group\":4}",
+         "topk_method is none of"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hf_dir dir;
@@ -278,6 +290,43 @@ static void bad_configurations_are_named(void **state)
         if (!strstr(err.text, cases[i].text))
             print_message("%s\n -> %s\n", cases[i].config, err.text);
         assert_non_null(strstr(err.text, cases[i].text));
+        hf_dir_remove(&dir);
+    }
+}
+
+/* Layers with a window: as layer_types says, or Qwen's from max_window_layers on. */
+static void windows_of_layers_become_a_pattern(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config;
+        int windowed;  // of layer 0; -1 = no window
+    } cases[] = {
+        {"{" CONFIG_OF("qwen2") ",\"sliding_window\":8,\"max_window_layers\":0}", -1},
+        {"{" CONFIG_OF("qwen2") ",\"sliding_window\":8,\"use_sliding_window\":true}", -1},
+        {"{" CONFIG_OF("qwen2") ",\"sliding_window\":8,\"use_sliding_window\":true,"
+                                "\"max_window_layers\":0}",
+         1},
+        {"{" CONFIG ",\"sliding_window\":8,\"layer_types\":[\"full_attention\"]}", -1},
+        {"{" CONFIG ",\"sliding_window\":8,\"layer_types\":[\"sliding_attention\"]}", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hf_dir dir;
+        struct model_file *file;
+        struct error err = {0};
+        write_good(&dir, cases[i].config);
+        if (model_file_open(&file, dir.path, &err))
+            fail_msg("%s: %s", cases[i].config, err.text);
+        bool qwen = strstr(cases[i].config, "qwen2");
+        char key[64];
+        uint64_t window = 0;
+        int64_t windowed = -1;
+        snprintf(key, sizeof key, "%s.attention.sliding_window", qwen ? "qwen2" : "llama");
+        assert_int_equal(model_file_u64(file, key, &window), cases[i].windowed >= 0);
+        snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", qwen ? "qwen2" : "llama");
+        (void)model_file_array_i64(file, key, 0, &windowed);
+        assert_int_equal(windowed, cases[i].windowed);
+        model_file_close(file);
         hf_dir_remove(&dir);
     }
 }
@@ -566,6 +615,7 @@ int main(void)
         cmocka_unit_test(shards_go_by_the_index),
         cmocka_unit_test(bad_indexes_are_named),
         cmocka_unit_test(bad_configurations_are_named),
+        cmocka_unit_test(windows_of_layers_become_a_pattern),
         cmocka_unit_test(ties_follow_the_configuration),
         cmocka_unit_test(wrong_paths_get_good_sentences),
         cmocka_unit_test(experts_become_one_tensor),

@@ -33,6 +33,8 @@ ROPE = dict(rope_type="default", rope_theta=10000.0)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=16, rope_theta=50000.0)
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=20000.0)
+# Where each of yarn's numbers moves the ramp over 8 pairs.
+BETAS = dict(beta_fast=0.4, beta_slow=0.11, original_max_position_embeddings=34)
 
 # name: (configuration class, its values, dtype, shard size or None)
 VARIANTS = {
@@ -43,8 +45,8 @@ VARIANTS = {
     "llama-llama3": ("LlamaConfig", dict(SHAPE, rope_parameters=LLAMA3), "float32", None),
     "llama-yarn": ("LlamaConfig", dict(SHAPE, rope_parameters=YARN), "float32", None),
     "llama-yarn-attention-factor": (
-        "LlamaConfig", dict(SHAPE, rope_parameters=dict(YARN, attention_factor=1.5, beta_fast=8.0,
-                                                        beta_slow=2.0)), "float32", None),
+        "LlamaConfig", dict(SHAPE, rope_parameters={**YARN, "attention_factor": 1.5, **BETAS}),
+        "float32", None),
     "llama-linear": ("LlamaConfig", dict(SHAPE, rope_parameters=dict(ROPE, rope_type="linear",
                                                                      factor=3.0)), "float32", None),
     "mistral": ("MistralConfig", dict(SHAPE, sliding_window=None), "bfloat16", None),
@@ -63,7 +65,7 @@ LATENT = dict(vocab_size=160, hidden_size=64, intermediate_size=96, num_hidden_l
 GPT_OSS = dict(SHAPE, intermediate_size=64, num_local_experts=4, num_experts_per_tok=2,
                sliding_window=8,
                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-               rope_parameters=dict(YARN, beta_fast=32.0, beta_slow=1.0, truncate=False))
+               rope_parameters={**YARN, **BETAS, "truncate": False})
 # Families whose GGUF form tests/golden/model/tiny_*.py compares: here the directory alone.
 DIRECTORIES = {
     "mixtral": ("MixtralConfig", dict(SHAPE, num_local_experts=4, num_experts_per_tok=2,
@@ -74,14 +76,17 @@ DIRECTORIES = {
     "qwen2-moe": ("Qwen2MoeConfig", dict(MOE, head_dim=None, shared_expert_intermediate_size=48,
                                          norm_topk_prob=False), "float32", None),
     "mistral-window": ("MistralConfig", dict(SHAPE, sliding_window=8), "float32", None),
+    "qwen2-windows": ("Qwen2Config", dict(SHAPE, head_dim=None, use_sliding_window=True,
+                                          sliding_window=8, max_window_layers=1), "float32", None),
     "deepseek-v3": ("DeepseekV3Config", dict(LATENT, n_group=4, topk_group=2, norm_topk_prob=True,
                                              routed_scaling_factor=2.5), "float32", None),
     "deepseek-v3-yarn": ("DeepseekV3Config", dict(
         LATENT, n_group=1, topk_group=1, routed_scaling_factor=1.5,
-        rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=1.0)), "float32", None),
+        rope_parameters={**YARN, **BETAS, "mscale": 1.0, "mscale_all_dim": 1.0}), "float32", None),
     "deepseek-v2-lite": ("DeepseekV2Config", dict(
         LATENT, q_lora_rank=None, n_group=1, topk_group=1, topk_method="greedy",
-        routed_scaling_factor=1.0, rope_parameters=dict(YARN, mscale=0.7, mscale_all_dim=0.7)),
+        routed_scaling_factor=1.0,
+        rope_parameters={**YARN, **BETAS, "mscale": 0.7, "mscale_all_dim": 0.7}),
                          "float32", None),
     "deepseek-v2": ("DeepseekV2Config", dict(LATENT, n_group=4, topk_group=2,
                                              topk_method="group_limited_greedy",
@@ -285,6 +290,8 @@ def old_spelling(directory):
     """config.json as transformers 4 wrote it."""
     path = directory / "config.json"
     config = json.loads(path.read_text())
+    if config["model_type"].startswith("qwen"):
+        config.pop("layer_types", None)
     rope = config.pop("rope_parameters", None)
     if rope:
         config["rope_theta"] = rope.pop("rope_theta")
@@ -339,9 +346,17 @@ WALK_EXEMPT = {
                        "architectures", "pretraining_tp", "experts_implementation",
                        "return_dict", "output_hidden_states", "output_attentions"),
     "of the tokenizer": ("bos_token_id", "eos_token_id", "pad_token_id"),
-    "a limit": ("max_position_embeddings", "max_window_layers"),
+    "a limit": ("max_position_embeddings",),
+    "of draft layers": ("num_nextn_predict_layers",),
+    "said by layer_types": ("max_window_layers",),
 }
 EXEMPT = {name for names in WALK_EXEMPT.values() for name in names}
+# Of dense layers where there are none; of windows where use_sliding_window is false or names none.
+NO_WINDOWS = {"sliding_window", "use_sliding_window"}
+EXEMPT_OF = {"qwen3-moe": NO_WINDOWS | {"intermediate_size"},
+             "qwen3-moe-raw": NO_WINDOWS | {"intermediate_size"},
+             "qwen2-moe": NO_WINDOWS | {"intermediate_size"}, "qwen2": NO_WINDOWS,
+             "qwen2-tied-f16": NO_WINDOWS, "qwen3": NO_WINDOWS, "qwen3-bf16": NO_WINDOWS}
 
 
 def changed(value):
@@ -382,6 +397,8 @@ def walk(name, cli, work):
     wanted = ours(cli, directory, tokens, work)
     silent, n_refused, n_places = [], 0, 0
     for owner, key in list(places(config)):
+        if key in EXEMPT_OF.get(name, ()):
+            continue
         kept, other = owner[key], changed(owner[key])
         if other is None:
             continue
