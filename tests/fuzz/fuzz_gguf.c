@@ -12,8 +12,10 @@
  * dimension or offset and sets it to a value that readers get wrong.
  *
  * fuzz-sources: engine/base engine/formats/gguf.c engine/formats/gguf_value.c
- *               engine/formats/gguf_set.c engine/formats/hf_config.c engine/formats/hf_directory.c
- *               engine/formats/hf_tensors.c engine/formats/hf_tokenizer.c engine/formats/json_doc.c
+ *               engine/formats/gguf_set.c engine/formats/hf_config.c engine/formats/hf_rope.c
+ *               engine/formats/hf_directory.c engine/formats/hf_tensors.c
+ *               engine/formats/hf_tokenizer.c engine/formats/hf_sentencepiece.c
+ *               engine/formats/sentencepiece.c engine/formats/json_doc.c
  *               engine/formats/metadata.c engine/formats/model_file.c engine/formats/name_index.c
  *               engine/formats/quantize.c engine/formats/safetensors.c
  *               engine/formats/tensor_source.c
