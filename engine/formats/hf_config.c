@@ -33,6 +33,7 @@ static const struct family {
     {"deepseek_v2", "deepseek2", false},
     {"deepseek_v3", "deepseek2", false},
     {"kimi_k2", "deepseek2", false},
+    {"glm4_moe_lite", "deepseek2", false},
 };
 
 static enum status find_family(struct config *config, const struct family **out)
@@ -341,6 +342,34 @@ static enum status check_dense_layers(const struct config *config)
     return status;
 }
 
+/* GLM-4.7-Flash lists which layers have experts: dense ones may only stand in front. */
+static enum status read_mlp_layers(const struct config *config)
+{
+    const struct json_node *types = config_get(config, config->root, "mlp_layer_types");
+    uint64_t n = 0, n_dense = 0, said = 0;
+    if (!types)
+        return OK;
+    if (types->kind != JSON_ARRAY || json_count(types) != config->facts->n_layers)
+        return error_set(config->err, ERR_FORMAT, "mlp_layer_types has not one item a layer");
+    for (const struct json_node *type = json_first(types); type;
+         type = json_next(types, type), n++) {
+        bool dense = json_equals(config->doc, type, "dense");
+        if ((!dense && !json_equals(config->doc, type, "sparse")) || (dense && n_dense < n))
+            return error_set(config->err, ERR_UNSUPPORTED,
+                             "mlp_layer_types[%llu] is no \"sparse\" behind leading \"dense\"",
+                             (unsigned long long)n);
+        n_dense += dense;
+    }
+    said = n_dense;
+    enum status status = config_accept_u64(config, config->root, "first_k_dense_replace", &said);
+    if (!status && said != n_dense)
+        status = error_set(config->err, ERR_FORMAT,
+                           "first_k_dense_replace is %llu, mlp_layer_types has %llu",
+                           (unsigned long long)said, (unsigned long long)n_dense);
+    config_put_u64(config, "leading_dense_block_count", n_dense);
+    return status;
+}
+
 /* DeepSeek's choice of experts: groups are limited unless the method is plain. */
 static enum status check_groups(const struct config *config)
 {
@@ -366,6 +395,8 @@ static enum status read_experts(const struct config *config, uint64_t n_ff)
 {
     const struct json_node *scoring = config_get(config, config->root, "scoring_func");
     enum status status = check_dense_layers(config);
+    if (!status)
+        status = read_mlp_layers(config);
     if (!status)
         status = check_groups(config);
     if (status)

@@ -278,6 +278,12 @@ static void bad_configurations_are_named(void **state)
         {"{" CONFIG_OF("gpt_oss") ",\"swiglu_limit\":8.5}", "swiglu_limit is 8.5 (supported for"},
         {"{" CONFIG_OF("deepseek_v3") LATENT ",\"rope_interleave\":false}", "rope_interleave is 0"},
         {"{" CONFIG_OF("deepseek_v3") LATENT ",\"head_dim\":5}", "head_dim or qk_head_dim does"},
+        {"{" CONFIG_OF("glm4_moe_lite") LATENT ",\"mlp_layer_types\":[\"x\"]}",
+         "mlp_layer_types[0]"},
+        {"{" CONFIG_OF("glm4_moe_lite") LATENT ",\"mlp_layer_types\":[]}", "not one item a layer"},
+        {"{" CONFIG_OF("glm4_moe_lite") LATENT
+         ",\"mlp_layer_types\":[\"dense\"],\"first_k_dense_replace\":0}",
+         "mlp_layer_types has 1"},
         {"{" CONFIG_OF("deepseek_v2") LATENT ",\"topk_method\":\"greedy\",\"n_group\":4}",
          "topk_method is none of"},
     };

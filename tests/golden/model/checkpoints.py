@@ -83,6 +83,9 @@ DIRECTORIES = {
     "deepseek-v3-yarn": ("DeepseekV3Config", dict(
         LATENT, n_group=1, topk_group=1, routed_scaling_factor=1.5,
         rope_parameters={**YARN, **BETAS, "mscale": 1.0, "mscale_all_dim": 1.0}), "float32", None),
+    "glm4-moe-lite": ("Glm4MoeLiteConfig", {
+        **{k: v for k, v in LATENT.items() if k != "first_k_dense_replace"}, "n_group": 1,
+        "topk_group": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.8}, "float32", None),
     "deepseek-v2-lite": ("DeepseekV2Config", dict(
         LATENT, q_lora_rank=None, n_group=1, topk_group=1, topk_method="greedy",
         routed_scaling_factor=1.0,
