@@ -239,7 +239,7 @@ static enum status read_heads(const struct config *config, uint64_t n_embd)
     return status;
 }
 
-/* Whether a layer sees a window only: as layer_types says, else Qwen's from max_window_layers on. */
+/* Whether a layer sees a window only: as layer_types says, else Qwen's max_window_layers. */
 static enum status read_layer_windows(const struct config *config, uint64_t window, uint8_t *out)
 {
     const struct json_node *types = config_get(config, config->root, "layer_types");

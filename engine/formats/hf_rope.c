@@ -1,5 +1,5 @@
-/* The rotation's settings of config.json: base, share of the head, and the scalings linear, llama3 and
- * yarn, in the spellings of transformers 4 (rope_scaling) and 5 (rope_parameters).
+/* The rotation's settings of config.json: base, share of the head, and the scalings linear, llama3
+ * and yarn, in the spellings of transformers 4 (rope_scaling) and 5 (rope_parameters).
  *
  * Source: modeling_rope_utils of transformers; the keys that llama.cpp's converter writes. */
 #include <math.h>

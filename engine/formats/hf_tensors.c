@@ -615,7 +615,7 @@ static enum status check_ties(const struct mapping *mapping)
                      "tensor lm_head.weight is missing, and tie_word_embeddings is false");
 }
 
-/* The biases of attention or of dense feed-forward layers are there when the configuration says so. */
+/* The biases of attention or of dense layers are there when the configuration says so. */
 static enum status check_bias(const struct mapping *mapping, enum hf_said said, const char *name,
                               const char *part)
 {
