@@ -79,8 +79,25 @@ for part in $parts; do
     greedy)
         $python tests/golden/model/greedy.py --model "$model" --binary "$out/wicara" ;;
     grammar)
-        $python tests/golden/grammar/compare.py --cli "$out/tests/golden/grammar/grammar_cli" \
-            --model "$model" --count 2000 --regex 500 --times ;;
+        # jsonschema's source package holds the official test suite.
+        grammar=build/venv-grammar
+        suite=build/jsonschema-4.26.0/json/tests/draft2020-12
+        if ! cmp -s tests/golden/grammar/requirements.txt "$grammar/requirements.txt"; then
+            rm -rf "$grammar"
+            python3 -m venv "$grammar"
+            "$grammar/bin/pip" install --quiet --disable-pip-version-check \
+                -r tests/golden/grammar/requirements.txt
+            cp tests/golden/grammar/requirements.txt "$grammar/requirements.txt"
+        fi
+        if [ ! -d "$suite" ]; then
+            "$grammar/bin/pip" download --quiet --disable-pip-version-check --no-deps \
+                --no-binary :all: --require-hashes --dest build \
+                -r tests/golden/grammar/suite.txt
+            tar -xzf build/jsonschema-4.26.0.tar.gz -C build
+        fi
+        "$grammar/bin/python" tests/golden/grammar/compare.py --llguidance --times --count 4000 \
+            --cli "$out/tests/golden/grammar/grammar_cli" --regex 500 --suite "$suite" \
+            --model "$llama/models/ggml-vocab-qwen2.gguf" ;;
     *)
         echo "unknown part: $part" >&2
         exit 2 ;;

@@ -258,6 +258,57 @@ bool automaton_make_row(struct automaton *automaton, int32_t state)
     return true;
 }
 
+/* True when `n_bytes` bytes of UTF-8, the first of them in [low, high], lead back `home`. */
+static bool leads_back(struct automaton *automaton, int32_t state, int n_bytes, unsigned low,
+                       unsigned high, int32_t home)
+{
+    if (n_bytes == 0)
+        return state == home;
+    if (state == STATE_DEAD || !automaton_make_row(automaton, state))
+        return false;
+    for (unsigned b = low; b <= high; b++) {
+        int32_t next = automaton_next(automaton, state, b);
+        if ((b == low || next != automaton_next(automaton, state, b - 1)) &&
+            !leads_back(automaton, next, n_bytes - 1, 0x80, 0xBF, home))
+            return false;
+    }
+    return true;
+}
+
+static bool loops_beyond_ascii(struct automaton *automaton, int32_t state)
+{
+    for (unsigned lead = 0xC2; lead <= 0xF4; lead++) {
+        unsigned low, high;
+        int n_bytes = utf8_follow(lead, &low, &high);
+        int32_t next = automaton_next(automaton, state, lead);
+        bool is_known = lead != 0xC2 && lead != 0xE0 && lead != 0xED && lead != 0xF0 &&
+                        lead != 0xF4 && next == automaton_next(automaton, state, lead - 1) &&
+                        lead - 1 != 0xE0 && lead - 1 != 0xED && lead - 1 != 0xF0;
+        if (!is_known && !leads_back(automaton, next, n_bytes, low, high, state))
+            return false;
+    }
+    return true;
+}
+
+const struct char_bits *automaton_loops(struct automaton *automaton, int32_t state)
+{
+    if (automaton->states[state].has_loops)
+        return &automaton->states[state].loops;
+    if (!automaton_make_row(automaton, state))
+        return NULL;
+    struct char_bits loops = {{0}};
+    for (unsigned b = 2; b < 0x80; b++)
+        if (automaton_next(automaton, state, b) == state)
+            char_bits_add(&loops, b);
+    if (loops_beyond_ascii(automaton, state))
+        char_bits_add(&loops, CHARS_BEYOND_ASCII);
+    if (automaton->budget->failed != OK)
+        return NULL;
+    automaton->states[state].loops = loops;
+    automaton->states[state].has_loops = true;
+    return &automaton->states[state].loops;
+}
+
 bool automaton_shortest(struct automaton *automaton, int32_t state, char *out)
 {
     if (!automaton->states[state].is_mixed)

@@ -22,6 +22,8 @@ struct automaton_state {
     uint32_t tokens;    // that spell them, or DISTANCE_UNKNOWN
     int32_t mask;       // or -1
     int32_t long_mask;  // of the long tokens of a string, or -1
+    bool has_loops;
+    struct char_bits loops;  // characters that lead back to this very state
 };
 
 enum { ROW_ENTRIES = 256 };
@@ -59,6 +61,9 @@ void automaton_clear(struct automaton *automaton);
 int32_t automaton_state_of(struct automaton *automaton, term t, uint16_t mode);
 /* Makes the state's row; false after a failure. Rows and states may move in memory. */
 bool automaton_make_row(struct automaton *automaton, int32_t state);
+/* Characters that lead from the state back to itself; NULL after a failure. Valid until a state is
+ * made. */
+const struct char_bits *automaton_loops(struct automaton *automaton, int32_t state);
 /* Bytes of the shortest text from here; DISTANCE_NONE when there is none. */
 uint32_t automaton_distance(struct automaton *automaton, int32_t state);
 /* Tokens that spell that text (an upper bound when it is long). */

@@ -52,6 +52,7 @@ struct state_mask {
     struct mask_level levels[MASK_LEVELS_MAX];  // each holds its own tokens; needed ascends
     size_t n_levels;
     struct trie suffixes;  // what of a token stands behind a possible end of the lexeme
+    uint32_t reach;        // most bytes of one of them and of the shortest text behind it
     bool is_long;          // a string shorter than its minLength: what tokens need is not known
 };
 

@@ -20,6 +20,7 @@ enum {
     SATURATED = VOCABULARY_PLAIN_MAX + 1,  // a count that no token of ordinary length exhausts
     SATURATED_LONG = TRIE_DEPTH_MAX + 1,   // ... and no token at all
     SUFFIX_BYTES_MAX = 1 << 24,
+    LOOP_NODES_MIN = 4,     // smaller parts of the tree are walked
     STRING_END_BYTES = 12,  // longest rest of an escape that a token may have begun
 };
 
@@ -126,7 +127,10 @@ struct state_walk {
     struct machine *machine;
     const struct trie *trie;
     const struct byte_set *follow;
-    bool counts;          // what tokens need is wanted
+    bool counts;      // what tokens need is wanted
+    int32_t counted;  // state that `needed` and `distance` are of
+    uint32_t needed, distance;
+    uint32_t reach;
     struct found *found;  // allowed tokens
     size_t n_found, found_capacity;
     struct suffix *suffixes;
@@ -188,53 +192,77 @@ static bool add_found(struct state_walk *walk, uint32_t first, uint32_t last, ui
     return true;
 }
 
+/* What the token that ends in `state` needs after it. */
+static bool needed_in(struct state_walk *walk, int32_t state, unsigned depth, uint32_t *needed)
+{
+    if (!walk->counts)
+        return true;
+    if (state != walk->counted) {
+        walk->needed = automaton_tokens(walk->machine->automaton, state);
+        walk->distance = automaton_distance(walk->machine->automaton, state);
+        walk->counted = state;
+    }
+    *needed = walk->needed;
+    if (walk->reach < depth + 1 + walk->distance)
+        walk->reach = depth + 1 + walk->distance;
+    return walk->machine->budget->failed == OK;
+}
+
+/* True when all that stands at and below node i are characters that lead back to `state`, so that
+ * its tokens need no walk; *ok is false after a failure. */
+static bool is_loop(struct state_walk *walk, size_t i, int32_t state, bool *ok)
+{
+    struct automaton *automaton = walk->machine->automaton;
+    const struct vocabulary *v = walk->machine->vocabulary;
+    if (walk->trie != &v->all || walk->trie->nodes[i].end - i < LOOP_NODES_MIN ||
+        automaton->states[state].is_nullable)
+        return false;
+    const struct char_bits *loops = automaton_loops(automaton, state);
+    *ok = loops != NULL;
+    return *ok && char_bits_within(&v->chars[i], loops);
+}
+
 static bool walk_state(struct state_walk *walk, int32_t start)
 {
     struct automaton *automaton = walk->machine->automaton;
     const struct trie_node *nodes = walk->trie->nodes;
-    int32_t rows[TRIE_DEPTH_MAX + 2];  // by depth: of the state before the byte at that depth
-    bool may_end[TRIE_DEPTH_MAX + 2];  // ... which is complete, so that the stack may go on
-    int32_t counted = STATE_DEAD;
+    int32_t states[TRIE_DEPTH_MAX + 2];  // by depth: before the byte at that depth
     uint32_t needed = 0;
-    if (!automaton_make_row(automaton, start))
-        return false;
-    rows[0] = automaton->states[start].row;
-    may_end[0] = false;  // then the stack's own lexemes are members of the configuration too
-    for (size_t i = 0; i < walk->trie->n_nodes;) {
+    bool ok = automaton_make_row(automaton, start);
+    states[0] = start;
+    for (size_t i = 0; ok && i < walk->trie->n_nodes;) {
         struct trie_node at = nodes[i];
-        if (may_end[at.depth] && byte_set_has(walk->follow, at.byte)) {
+        int32_t state = states[at.depth];
+        // At the top the stack's own lexemes are members of the configuration too.
+        if (at.depth > 0 && automaton->states[state].is_nullable &&
+            byte_set_has(walk->follow, at.byte)) {
             walk->path[at.depth] = at.byte;
-            if (!add_suffixes(walk, i))
-                return false;
+            walk->reach = walk->reach > at.depth ? walk->reach : at.depth;
+            ok = add_suffixes(walk, i);
         }
-        int32_t next = automaton->rows[(size_t)rows[at.depth] * ROW_ENTRIES + at.byte];
+        if (is_loop(walk, i, state, &ok)) {
+            ok = needed_in(walk, state, at.deepest, &needed) &&
+                 add_found(walk, at.first_token, nodes[at.end].first_token, needed);
+            i = at.end;
+            continue;
+        }
+        int32_t next = ok ? automaton_next(automaton, state, at.byte) : STATE_DEAD;
         if (next == STATE_DEAD) {
             i = at.end;
             continue;
         }
         uint32_t last_token = nodes[i + 1].first_token;
-        if (last_token > at.first_token) {
-            if (walk->counts && next != counted) {
-                needed = automaton_tokens(automaton, next);
-                counted = next;
-                if (automaton->budget->failed != OK)
-                    return false;
-            }
-            if (!add_found(walk, at.first_token, last_token, needed))
-                return false;
+        if (last_token > at.first_token)
+            ok = needed_in(walk, next, at.depth, &needed) &&
+                 add_found(walk, at.first_token, last_token, needed);
+        if (at.end > i + 1) {
+            ok = ok && (automaton->states[next].is_ready || automaton_make_row(automaton, next));
+            walk->path[at.depth] = at.byte;
+            states[at.depth + 1] = next;
         }
-        if (at.end == i + 1) {
-            i++;
-            continue;
-        }
-        if (!automaton->states[next].is_ready && !automaton_make_row(automaton, next))
-            return false;
-        walk->path[at.depth] = at.byte;
-        rows[at.depth + 1] = automaton->states[next].row;
-        may_end[at.depth + 1] = automaton->states[next].is_nullable;
         i++;
     }
-    return budget_work(walk->machine->budget, walk->trie->n_nodes / 64);
+    return ok && budget_work(walk->machine->budget, walk->trie->n_nodes / 64);
 }
 
 static bool build_suffix_trie(struct state_walk *walk, struct trie *out)
@@ -376,6 +404,7 @@ static int32_t state_mask_of(struct machine *machine, int32_t state,
     bool ok = (!shape->is_string || of_longer || add_plain_level(machine, state, shape, &mask)) &&
               walk_state(&walk, state) && fill_levels(machine, &walk, &mask) &&
               build_suffix_trie(&walk, &mask.suffixes);
+    mask.reach = walk.reach;
     free_walk(&walk);
     if (!ok) {
         drop_state_mask(machine, &mask);
@@ -385,6 +414,49 @@ static int32_t state_mask_of(struct machine *machine, int32_t state,
     machine->state_masks[index] = mask;
     struct automaton_state *s = &machine->automaton->states[state];
     *(of_longer ? &s->long_mask : &s->mask) = index;
+    return index;
+}
+
+/* A state inside a string with a pattern and a maxLength that has only to be kept: the same without
+ * it, and how many characters may come. STATE_DEAD: it is no such state. */
+static int32_t uncounted_state(struct machine *machine, int32_t state, uint32_t *characters)
+{
+    struct terms *terms = machine->terms;
+    const struct term_node *cat = term_at(terms, machine->automaton->states[state].term);
+    if (cat->kind != TERM_KIND_CAT || term_at(terms, cat->a)->kind != TERM_KIND_AND)
+        return STATE_DEAD;
+    term rest = cat->b, pattern = TERM_NONE;
+    size_t first = (size_t)term_at(terms, cat->a)->a, n = (size_t)term_at(terms, cat->a)->b;
+    *characters = TERM_ENDLESS;
+    for (size_t i = first; i < first + n; i++) {
+        term part = terms->lists[i];
+        const struct term_node *p = term_at(terms, part);
+        if (p->kind == TERM_KIND_REPEAT && p->a == machine->json_any && p->min == 0)
+            *characters = p->max < *characters ? p->max : *characters;
+        else
+            pattern = pattern == TERM_NONE ? part : term_and(terms, pattern, part);
+    }
+    if (*characters == TERM_ENDLESS || pattern == TERM_NONE)
+        return STATE_DEAD;
+    return automaton_state_of(machine->automaton, term_cat(terms, pattern, rest),
+                              machine->automaton->states[state].mode);
+}
+
+/* While no token and the text that it calls for can use up a maxLength, the mask is that of the
+ * string without it. -1: not so, or a failure. */
+static int32_t mask_without_count(struct machine *machine, int32_t state)
+{
+    static const struct string_shape none = {.is_string = false};
+    uint32_t characters;
+    if (machine->automaton->states[state].mask >= 0)
+        return machine->automaton->states[state].mask;
+    int32_t other = uncounted_state(machine, state, &characters);
+    if (other == STATE_DEAD || characters <= VOCABULARY_PLAIN_MAX)
+        return -1;
+    int32_t index = state_mask_of(machine, other, &none, false);
+    if (index < 0 || machine->state_masks[index].reach > characters)
+        return -1;
+    machine->automaton->states[state].mask = index;
     return index;
 }
 
@@ -432,14 +504,39 @@ static bool add_suffix_tokens(struct machine *machine, int32_t stack, const stru
     return walk_suffixes(machine, suffixes, config, tokens_left, bits, tokens_max);
 }
 
-/* A string that is shorter than its minLength, near the end of the budget: token by token. */
-static bool add_long_member(struct machine *machine, struct member m, uint32_t tokens_left,
-                            uint64_t *bits)
+/* The plain tokens of such a string: those of k characters leave it k characters nearer. */
+static bool add_long_plain(struct machine *machine, struct member m,
+                           const struct string_shape *shape, uint32_t tokens_left, uint64_t *bits)
+{
+    const struct vocabulary *v = machine->vocabulary;
+    uint32_t behind = machine->stacks[m.stack].cost;
+    for (uint32_t k = 1; k <= VOCABULARY_PLAIN_MAX && k <= shape->max; k++) {
+        uint32_t min = shape->min > k ? shape->min - k : 0;
+        uint32_t max = shape->max == TERM_ENDLESS ? shape->max : shape->max - k;
+        term t = term_cat(machine->terms, term_repeat(machine->terms, shape->character, min, max),
+                          shape->rest);
+        int32_t after =
+            automaton_state_of(machine->automaton, t, machine->automaton->states[m.state].mode);
+        uint32_t needed =
+            after == STATE_DEAD ? DISTANCE_NONE : automaton_tokens(machine->automaton, after);
+        if (machine->budget->failed != OK)
+            return false;
+        const uint64_t *plain = v->plain + k * v->n_words;
+        for (size_t w = 0; cost_add(needed, behind) <= tokens_left && w < v->n_words; w++)
+            bits[w] |= plain[w] & ~plain[w - v->n_words];
+    }
+    return true;
+}
+
+/* A string that is shorter than its minLength, near the end of the budget: the tokens of `trie` one
+ * by one. */
+static bool add_long_walk(struct machine *machine, struct member m, const struct trie *trie,
+                          uint32_t tokens_left, uint64_t *bits)
 {
     uint32_t behind = machine->stacks[m.stack].cost, ignored = 0;
     struct state_walk walk = {
         .machine = machine,
-        .trie = &machine->vocabulary->all,
+        .trie = trie,
         .follow = &machine->nodes->modes[machine->automaton->states[m.state].mode],
         .counts = true,
     };
@@ -458,6 +555,15 @@ static bool add_long_member(struct machine *machine, struct member m, uint32_t t
     return ok && machine->budget->failed == OK;
 }
 
+static bool add_long_member(struct machine *machine, struct member m,
+                            const struct string_shape *shape, uint32_t tokens_left, uint64_t *bits)
+{
+    const struct vocabulary *v = machine->vocabulary;
+    return add_long_plain(machine, m, shape, tokens_left, bits) &&
+           add_long_walk(machine, m, &v->rest, tokens_left, bits) &&
+           add_long_walk(machine, m, &v->longer, tokens_left, bits);
+}
+
 static void add_level(const struct machine *machine, const struct mask_level *level, uint64_t *bits)
 {
     for (size_t w = 0; level->bits != NULL && w < machine->vocabulary->n_words; w++)
@@ -472,7 +578,9 @@ static bool add_part(struct machine *machine, struct member m, const struct stri
     int32_t state =
         saturated_state(machine, m.state, shape, of_longer ? SATURATED_LONG : SATURATED);
     struct string_shape saturated = state == m.state ? *shape : shape_of(machine, state);
-    int32_t index = state == STATE_DEAD ? -1 : state_mask_of(machine, state, &saturated, of_longer);
+    int32_t index = saturated.is_string ? -1 : mask_without_count(machine, state);
+    if (index < 0 && state != STATE_DEAD && machine->budget->failed == OK)
+        index = state_mask_of(machine, state, &saturated, of_longer);
     if (index < 0)
         return false;
     const struct state_mask *mask = &machine->state_masks[index];
@@ -500,7 +608,7 @@ static bool add_member_mask(struct machine *machine, struct member m, uint32_t t
         uint32_t needed = automaton_tokens(machine->automaton, m.state);
         uint32_t most = cost_add(cost_add(needed, machine->stacks[m.stack].cost), STRING_END_BYTES);
         if (most > tokens_left)
-            return add_long_member(machine, m, tokens_left, bits);
+            return add_long_member(machine, m, &shape, tokens_left, bits);
         *tokens_max = most > *tokens_max ? most : *tokens_max;
     }
     return add_part(machine, m, &shape, false, tokens_left, bits, tokens_max) &&

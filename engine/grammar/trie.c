@@ -32,6 +32,17 @@ static size_t count_nodes(const struct trie_item *items, size_t n_items)
     return n;
 }
 
+/* Nothing more comes below the open nodes from number `keep` on. */
+static void close_nodes(struct trie *trie, const uint32_t *open, size_t *n_open, size_t keep)
+{
+    while (*n_open > keep) {
+        struct trie_node *node = &trie->nodes[open[--*n_open]];
+        node->end = (uint32_t)trie->n_nodes;
+        if (*n_open > 0 && trie->nodes[open[*n_open - 1]].deepest < node->deepest)
+            trie->nodes[open[*n_open - 1]].deepest = node->deepest;
+    }
+}
+
 enum status trie_build(struct trie *trie, struct trie_item *items, size_t n_items,
                        struct error *err)
 {
@@ -49,20 +60,19 @@ enum status trie_build(struct trie *trie, struct trie_item *items, size_t n_item
     size_t n_open = 0;
     for (size_t i = 0; i < n_items; i++) {
         size_t keep = i == 0 ? 0 : shared_bytes(&items[i - 1], &items[i]);
-        while (n_open > keep)
-            trie->nodes[open[--n_open]].end = (uint32_t)trie->n_nodes;
+        close_nodes(trie, open, &n_open, keep);
         for (; n_open < items[i].n_bytes; n_open++) {
             open[n_open] = (uint32_t)trie->n_nodes;
             trie->nodes[trie->n_nodes++] = (struct trie_node){
                 .first_token = (uint32_t)trie->n_tokens,
                 .byte = (uint8_t)items[i].bytes[n_open],
                 .depth = (uint8_t)n_open,
+                .deepest = (uint8_t)n_open,
             };
         }
         trie->tokens[trie->n_tokens++] = items[i].token;
     }
-    while (n_open > 0)
-        trie->nodes[open[--n_open]].end = (uint32_t)trie->n_nodes;
+    close_nodes(trie, open, &n_open, 0);
     trie->nodes[trie->n_nodes] = (struct trie_node){.first_token = (uint32_t)trie->n_tokens};
     return OK;
 }

@@ -16,7 +16,8 @@ struct trie_node {
     uint32_t end;          // one past the last node below
     uint32_t first_token;  // its tokens are [first_token, next node's first_token)
     uint8_t byte;
-    uint8_t depth;  // of a root's child: 0
+    uint8_t depth;    // of a root's child: 0
+    uint8_t deepest;  // depth of the deepest node below, or its own
 };
 
 struct trie {

@@ -56,6 +56,50 @@ static enum status find_nodes(struct vocabulary *v, struct error *err)
     return OK;
 }
 
+/* Bytes that are missing to a whole character behind a node, -1 behind what is not UTF-8. */
+static int missing_behind(const struct trie_node *nodes, size_t i, uint32_t parent, int missing)
+{
+    unsigned byte = nodes[i].byte, low, high;
+    if (missing == 0)
+        return byte < 0x80 ? 0 : utf8_follow(byte, &low, &high);
+    (void)utf8_follow(parent == NODE_OF_NO_TOKEN ? 0 : nodes[parent].byte, &low, &high);
+    bool is_first = parent != NODE_OF_NO_TOKEN && nodes[parent].byte >= 0xC0;
+    if (!is_first)
+        low = 0x80, high = 0xBF;
+    return missing < 0 || byte < low || byte > high ? -1 : missing - 1;
+}
+
+/* What the walk of mask.c may take at once; needs the parents. */
+static enum status find_chars(struct vocabulary *v, struct error *err)
+{
+    const struct trie_node *nodes = v->all.nodes;
+    size_t n = v->all.n_nodes;
+    int8_t *missing = mem_alloc_array(n + 1, sizeof *missing);
+    v->chars = mem_calloc(n + 1, sizeof *v->chars);
+    if (missing == NULL || v->chars == NULL) {
+        mem_free(missing);
+        return error_set(err, ERR_MEMORY, "no memory for the vocabulary's tables");
+    }
+    for (size_t i = 0; i < n; i++) {
+        int before = v->parents[i] == NODE_OF_NO_TOKEN ? 0 : missing[v->parents[i]];
+        missing[i] = (int8_t)missing_behind(nodes, i, v->parents[i], before);
+        bool has_token = nodes[i + 1].first_token > nodes[i].first_token;
+        bool is_odd = missing[i] < 0 || (has_token && missing[i] > 0) || nodes[i].byte < 2;
+        char_bits_add(&v->chars[i], is_odd                 ? CHARS_ODD
+                                    : nodes[i].byte < 0x80 ? nodes[i].byte
+                                                           : CHARS_BEYOND_ASCII);
+    }
+    for (size_t i = n; i-- > 0;)
+        if (v->parents[i] != NODE_OF_NO_TOKEN)
+            for (size_t w = 0; w < 2; w++)
+                v->chars[v->parents[i]].words[w] |= v->chars[i].words[w];
+    for (size_t i = 0; i < n; i++)  // nodes that begin inside a character
+        if (v->parents[i] != NODE_OF_NO_TOKEN && missing[v->parents[i]] != 0)
+            char_bits_add(&v->chars[i], CHARS_ODD);
+    mem_free(missing);
+    return OK;
+}
+
 size_t vocabulary_token(const struct vocabulary *vocabulary, int32_t token,
                         uint8_t out[TRIE_DEPTH_MAX + 1])
 {
@@ -100,6 +144,8 @@ static enum status fill(struct vocabulary *v, struct trie_item *items, size_t n_
         status = trie_build(&v->all, items, n_items, err);
     if (status == OK)
         status = find_nodes(v, err);
+    if (status == OK)
+        status = find_chars(v, err);
     if (status == OK)
         find_bytes(v);
     return status;
@@ -200,6 +246,7 @@ void vocabulary_free(struct vocabulary *vocabulary)
     trie_release(&vocabulary->longer);
     mem_free(vocabulary->token_nodes);
     mem_free(vocabulary->parents);
+    mem_free(vocabulary->chars);
     mem_free(vocabulary->plain);
     mem_free(vocabulary->ends);
     mem_free(vocabulary->controls);

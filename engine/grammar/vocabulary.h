@@ -19,12 +19,40 @@ enum {
 
 #define NODE_OF_NO_TOKEN UINT32_MAX
 
+/* A set of characters, roughly: ASCII each, the others as one. CHARS_ODD stands for what is not
+ * whole characters: part of one, invalid UTF-8, and the bytes 0 and 1 that the two bits are. */
+struct char_bits {
+    uint64_t words[2];
+};
+
+enum { CHARS_ODD = 0, CHARS_BEYOND_ASCII = 1 };
+
+static inline void char_bits_add(struct char_bits *set, unsigned bit)
+{
+    set->words[bit >> 6] |= UINT64_C(1) << (bit & 63);
+}
+
+static inline bool char_bits_within(const struct char_bits *set, const struct char_bits *all)
+{
+    return ((set->words[0] & ~all->words[0]) | (set->words[1] & ~all->words[1])) == 0;
+}
+
+/* Bytes that follow a first byte in UTF-8, and the range of the first of them; -1: not a first
+ * byte of more than one. */
+static inline int utf8_follow(unsigned lead, unsigned *low, unsigned *high)
+{
+    *low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    *high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    return lead < 0xC2 || lead > 0xF4 ? -1 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
+}
+
 struct vocabulary {
     size_t n_tokens;  // width of masks: logits of the model
     size_t n_words;   // 64-bit words of a mask
     struct trie all;
-    uint32_t *parents;      // [all.n_nodes] of each node, NODE_OF_NO_TOKEN at the top
-    uint32_t *token_nodes;  // [n_tokens] a token's node of `all`, or NODE_OF_NO_TOKEN
+    uint32_t *parents;        // [all.n_nodes] of each node, NODE_OF_NO_TOKEN at the top
+    uint32_t *token_nodes;    // [n_tokens] a token's node of `all`, or NODE_OF_NO_TOKEN
+    struct char_bits *chars;  // [all.n_nodes] characters of all that a node and those below it hold
     // Tokens that hold only whole characters that a JSON string holds as they are. plain[k]: mask
     // of those of at most k characters; `rest`: all others; `longer`: those of more bytes than the
     // others may have, plain or not.

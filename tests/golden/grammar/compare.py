@@ -2,14 +2,15 @@
 """Texts that grammars allow against validators.
 
     python compare.py --cli grammar_cli --model MODEL.gguf [--count 300] [--docs 3] [--seed 1]
-                      [--suite DIRECTORY] [--regex COUNT] [--times]
+                      [--suite DIRECTORY] [--regex COUNT] [--times] [--llguidance]
 
 Generates COUNT schemas, compiles each, draws DOCS texts at the shortest length + 0, + 1, + 10 and
 + 200 tokens of budget, and checks that each is complete, within its budget, and valid under
 python-jsonschema. --suite adds the schemas of a checkout of JSON-Schema-Test-Suite's
 tests/draft2020-12, with its valid and invalid instances: what the grammar accepts must be valid.
 --regex makes COUNT patterns and compares what they accept of short texts with Python's re. --times
-prints what a mask costs in CPU time. Needs jsonschema.
+prints what a mask costs in CPU time. --llguidance counts the schemas that llguidance takes of the
+same set, and with --times measures its masks on the same texts. Needs jsonschema (llguidance).
 """
 import argparse
 import collections
@@ -56,8 +57,8 @@ class Cli:
                 return head, shortest, found, micros
             n, tokens, complete = map(int, head.split())
             body = self.process.stdout.read(n + 1)[:-1]
-            nanos = [int(x) for x in self.line().split()] if times else []
-            found.append((body, tokens, complete, nanos))
+            masks = [tuple(map(int, x.split(":"))) for x in self.line().split()] if times else []
+            found.append((body, tokens, complete, masks))
         return None, shortest, found, micros
 
     def match(self, kind, text, value, strict=0):
@@ -199,9 +200,12 @@ def fail(counts, schema, text):
         print(f"FAILED {text}\n  {json.dumps(schema)[:600]}")
 
 
-def check_schema(cli, schema, docs, seed, counts, refusals, times=None):
+def check_schema(cli, schema, docs, seed, counts, refusals, times=None, peer=None):
     """True when it was accepted."""
     text = json.dumps(schema)
+    matcher = peer and peer.matcher(text)
+    if matcher:
+        counts["accepted by llguidance"] += 1
     for extra in EXTRAS:
         error, shortest, found, micros = cli.sample("schema", text, seed, docs, extra,
                                                     times=times is not None)
@@ -211,12 +215,18 @@ def check_schema(cli, schema, docs, seed, counts, refusals, times=None):
             return False
         if error:
             counts["refused"] += 1
+            if matcher:
+                counts["refused, but accepted by llguidance"] += 1
+            if not re.search(r"'#[^']*'", error) and "nothing can satisfy" not in error:
+                fail(counts, schema, f"a refusal without a pointer: {error}")
             refusals[re.sub(r"'#[^']*/([^/']*)'", r"\1", error)] += 1
             return False
-        for body, tokens, complete, nanos in found:
+        for body, tokens, complete, masks in found:
             counts["documents"] += 1
             if times is not None:
-                times += nanos
+                times += [(ns, extra, text, i) for i, (_, ns) in enumerate(masks)]
+            if times is not None and matcher:
+                peer.follow(matcher, masks)
             if not complete or tokens > shortest + extra:
                 fail(counts, schema, f"incomplete at +{extra} ({tokens} of {shortest}): {body!r}")
                 continue
@@ -232,31 +242,45 @@ def check_schema(cli, schema, docs, seed, counts, refusals, times=None):
     return True
 
 
-def generated(cli, args, counts):
+def report_times(what, nanos):
+    nanos = sorted(nanos)
+    if nanos:
+        print(f"{what}: {len(nanos)}, mean {sum(nanos) / len(nanos) / 1000:.1f} us, "
+              f"p50 {nanos[len(nanos) // 2] / 1000:.1f}, p99 {nanos[len(nanos) * 99 // 100] / 1000:.1f}, "
+              f"p99.9 {nanos[len(nanos) * 999 // 1000] / 1000:.1f}, max {nanos[-1] / 1000:.1f}")
+
+
+def report_masks(args, times, peer):
+    report_times("masks", [t[0] for t in times])
+    report_times("  far from the end of the budget", [t[0] for t in times if t[1] == EXTRAS[-1]])
+    if peer:
+        report_times("  that llguidance computed too", peer.ours)
+        report_times("  llguidance", peer.theirs)
+    if args.verbose:
+        for ns, extra, text, i in sorted(times, reverse=True)[:40]:
+            print(f"slow: {ns / 1000:.0f} us, +{extra}, mask {i}: {text[:700]}")
+
+
+def generated(cli, args, counts, peer):
     refusals = collections.Counter()
-    accepted = []
     times = [] if args.times else None
     for i in range(args.count):
         schema = Generator(args.seed * 1000003 + i).whole()
-        if check_schema(cli, schema, args.docs, i, counts, refusals, times):
-            accepted.append(schema)
+        check_schema(cli, schema, args.docs, i, counts, refusals, times, peer)
     counts.report("generated schemas")
     for text, n in refusals.most_common(12):
         print(f"  {n} x {text[:150]}")
     if times:
-        times.sort()
-        print(f"masks: {len(times)}, mean {sum(times) / len(times) / 1000:.1f} us, "
-              f"p50 {times[len(times) // 2] / 1000:.1f}, p99 {times[len(times) * 99 // 100] / 1000:.1f}, "
-              f"max {times[-1] / 1000:.1f}")
+        report_masks(args, times, peer)
 
 
-def suite(cli, args, counts):
+def suite(cli, args, counts, peer):
     refusals = collections.Counter()
     for path in sorted(glob.glob(os.path.join(args.suite, "*.json"))):
         for case in json.load(open(path, encoding="utf-8")):
             schema = case["schema"]
             text = json.dumps(schema)
-            if not check_schema(cli, schema, 2, 1, counts, refusals):
+            if not check_schema(cli, schema, 2, 1, counts, refusals, peer=peer):
                 continue
             for test in case["tests"]:
                 value = json.dumps(test["data"], ensure_ascii=False, separators=(",", ":"))
@@ -306,16 +330,21 @@ def main():
     parser.add_argument("--suite")
     parser.add_argument("--regex", type=int, default=0)
     parser.add_argument("--times", action="store_true")
+    parser.add_argument("--llguidance", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     cli = Cli(args.cli, args.model)
+    peer = None
+    if args.llguidance:
+        from peer import Peer
+        peer = Peer(cli)
     counts = Counts()
     if args.count:
-        generated(cli, args, counts)
+        generated(cli, args, counts, peer)
     failed = counts["FAILED"]
     if args.suite:
         counts = Counts()
-        suite(cli, args, counts)
+        suite(cli, args, counts, peer)
         failed += counts["FAILED"]
     if args.regex:
         counts = Counts()

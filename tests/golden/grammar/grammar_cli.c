@@ -6,8 +6,9 @@
  *   KIND STRICT SEED N_DOCS EXTRA TIMES N_BYTES\n<grammar>
  *     KIND: object, schema, regex, choice, gbnf. N_DOCS texts with a budget of the shortest + EXTRA
  *     tokens each. Answer: "ok MIN BYTES MICROSECONDS" or "error STATUS TEXT", then for each text
- *     "N_BYTES N_TOKENS IS_COMPLETE\n<text>\n" and with TIMES a line of nanoseconds a mask.
- *   match KIND STRICT N_BYTES N_TEXT\n<grammar><text>     Answer: "yes", "no" or an error line. */
+ *     "N_BYTES N_TOKENS IS_COMPLETE\n<text>\n" and with TIMES a line of TOKEN:NANOSECONDS a mask.
+ *   match KIND STRICT N_BYTES N_TEXT\n<grammar><text>     Answer: "yes", "no" or an error line.
+ *   tokens\n     Answer: "N_TOKENS END", then a line for each token: its bytes in hexadecimal. */
 #include <stdio.h>
 #include <time.h>
 
@@ -93,8 +94,9 @@ static enum status write_text(struct grammar *grammar, size_t budget, uint64_t s
         const uint64_t *bits;
         int64_t start_ns = cpu_ns();
         status = matcher_mask(matcher, &bits, err);
-        buf_printf(&line, "%lld ", (long long)(cpu_ns() - start_ns));
+        int64_t mask_ns = cpu_ns() - start_ns;
         int32_t token = status == OK ? choose(bits, seed) : -1;
+        buf_printf(&line, "%d:%lld ", token, (long long)mask_ns);
         if (status == OK && token < 0)
             status =
                 error_set(err, ERR_INTERNAL, "no token is allowed behind %zu bytes", text.n_bytes);
@@ -187,6 +189,19 @@ static void answer(const char *line)
     mem_free(bytes);
 }
 
+/* For a peer that is to have the same vocabulary. */
+static void write_tokens(void)
+{
+    printf("%zu %d\n", vocabulary->n_tokens, vocabulary->n_ends > 0 ? vocabulary->ends[0] : -1);
+    for (size_t i = 0; i < vocabulary->n_tokens; i++) {
+        uint8_t bytes[TRIE_DEPTH_MAX + 1];
+        size_t n = vocabulary_token(vocabulary, (int32_t)i, bytes);
+        for (size_t k = 0; k < n; k++)
+            printf("%02x", bytes[k]);
+        printf("\n");
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct error err = {0};
@@ -211,7 +226,10 @@ int main(int argc, char **argv)
     }
     char line[LINE_BYTES];
     while (fgets(line, sizeof line, stdin) != NULL) {
-        answer(line);
+        if (strcmp(line, "tokens\n") == 0)
+            write_tokens();
+        else
+            answer(line);
         fflush(stdout);
     }
     mem_free(structural);
