@@ -328,7 +328,7 @@ static void a_call_is_forced_behind_a_thought(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    return tiny_chat_model_write(DTYPE_F16, path) ? 0 : -1;
+    return tiny_chat_model_write(DTYPE_F16, 0, path) ? 0 : -1;
 }
 
 static int tear_down(void **state)

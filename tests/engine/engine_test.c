@@ -191,10 +191,11 @@ static bool same_answer(const struct answer *a, const struct answer *b)
 
 /* ---- engines ---- */
 
-static char paths[2][64];
-static const enum dtype DTYPES[2] = {DTYPE_Q8_0, DTYPE_F16};
+enum { N_MODELS = 3, WINDOW = 40 };  // the last one has a layer with a window
+static char paths[N_MODELS][64];
+static const enum dtype DTYPES[N_MODELS] = {DTYPE_Q8_0, DTYPE_F16, DTYPE_F16};
 static struct job_request requests[N_REQUESTS];
-static struct answer alone[2][N_REQUESTS], together[N_REQUESTS];
+static struct answer alone[N_MODELS][N_REQUESTS], together[N_REQUESTS];
 
 static struct engine *open_engine(struct engine_options options)
 {
@@ -227,8 +228,8 @@ static int set_up(void **state)
     (void)state;
     for (uint32_t i = 0; i < N_REQUESTS; i++)
         requests[i] = make_request(i);
-    for (size_t d = 0; d < 2; d++) {
-        assert_true(tiny_chat_model_write(DTYPES[d], paths[d]));
+    for (size_t d = 0; d < N_MODELS; d++) {
+        assert_true(tiny_chat_model_write(DTYPES[d], d == 2 ? WINDOW : 0, paths[d]));
         struct engine *engine = open_engine((struct engine_options){.model_path = paths[d],
                                                                     .threads = 1,
                                                                     .parallel = 2,
@@ -247,8 +248,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    unlink(paths[0]);
-    unlink(paths[1]);
+    for (size_t d = 0; d < N_MODELS; d++)
+        unlink(paths[d]);
     return 0;
 }
 
@@ -270,7 +271,7 @@ static void answer_together(struct engine_options options, size_t d, struct tota
         if (!same_answer(&alone[d][i], &together[i]))
             fail_msg("%zu threads, %zu sequences, chunk %zu, %s, request %zu: another answer (%s)",
                      options.threads, options.parallel, options.prefill_chunk,
-                     dtype_info(DTYPES[d])->name, i, together[i].error.text);
+                     d == 2 ? "windowed" : dtype_info(DTYPES[d])->name, i, together[i].error.text);
     }
     check_nothing_is_held(engine);
     engine_metrics(engine, &m);
@@ -300,7 +301,7 @@ static void same_request_same_bytes(void **state)
     };
     struct totals totals = {0};
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
-        for (size_t d = 0; d < 2; d++)
+        for (size_t d = 0; d < N_MODELS; d++)
             answer_together(settings[k], d, &totals);
     assert_true(totals.prefix_hits > 0);
     // Whether guessing pays is measured, so a busy machine may want another round.
@@ -308,6 +309,20 @@ static void same_request_same_bytes(void **state)
          i++)
         answer_together(settings[3], 0, &totals);
     assert_true(totals.drafts_right > 0 && totals.drafts > totals.drafts_right);
+}
+
+/* A layer with a window takes what its window needs of 4,096 tokens, not a block for each 32. */
+static void windows_make_the_pool_smaller(void **state)
+{
+    (void)state;
+    struct engine *engine = open_engine((struct engine_options){
+        .model_path = paths[2], .threads = 1, .parallel = 4, .prefill_chunk = 32});
+    const struct engine_info *info = engine_info(engine);
+    size_t layer_block_bytes = 2 * 16 * 2 * 2 * 32;  // heads, dimensions, K and V, f16, tokens
+    size_t most = (WINDOW + 64 + 33) / 32 + 3;       // of one sequence, with 32 guesses in a step
+    assert_int_equal(info->kv_blocks, 4 * 4096 / 32);
+    assert_int_equal(info->kv_bytes, (info->kv_blocks + 2 * 4 * most) * layer_block_bytes);
+    engine_close(engine);
 }
 
 static size_t blocks_worst(const struct job_request *r, size_t n_prompt)
@@ -700,6 +715,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_request_same_bytes),
+        cmocka_unit_test(windows_make_the_pool_smaller),
         cmocka_unit_test(preemption_changes_nothing),
         cmocka_unit_test(every_level_gives_the_same_bytes),
         cmocka_unit_test(usage_and_reasons_are_right),

@@ -89,8 +89,9 @@ static inline void tiny_chat_keys(struct tiny_writer *w)
     }
 }
 
-/* Writes the model into a new temporary file, whose name goes to path; unlink() it. */
-static inline bool tiny_chat_model_write(enum dtype dtype, char path[64])
+/* Writes the model into a new temporary file, whose name goes to path; unlink() it. With a window
+ * its first layer sees only that many tokens, and the context is eight times as long. */
+static inline bool tiny_chat_model_write(enum dtype dtype, uint32_t window, char path[64])
 {
     const struct tiny_model model = {.name = "tiny chat",
                                      .arch = "llama",
@@ -101,6 +102,10 @@ static inline bool tiny_chat_model_write(enum dtype dtype, char path[64])
                                      .head_dim = 16,
                                      .n_ff = 96,
                                      .n_vocab = TINY_CHAT_VOCAB,
+                                     .window = window,
+                                     .window_period = window ? 2 : 0,
+                                     .override = window ? "context_length" : NULL,
+                                     .override_value = 8 * TINY_CTX,
                                      .dtype = dtype};
     struct tiny_writer w = {.model = &model};
     struct buf file;

@@ -23,10 +23,10 @@ struct tiny_model {
     bool tied, biases;
     const char *scaling;  // rope.scaling.type or NULL
     float factor, original_ctx, beta_fast, beta_slow;
-    const float *divisors;  // rope_freqs or NULL
-    float log_multiplier;   // yarn
-    uint32_t value_dim;     // 0 = head_dim
-    uint32_t window;
+    const float *divisors;           // rope_freqs or NULL
+    float log_multiplier;            // yarn
+    uint32_t value_dim;              // 0 = head_dim
+    uint32_t window, window_period;  // period 0 = key left out
     bool sinks;
     const char *ffn_norm;  // instead of ffn_norm
     /* Mixture of experts, in layers from n_dense on; 0 experts = none. */
@@ -458,6 +458,7 @@ static inline void tiny_keys(struct tiny_writer *w)
         {"attention.kv_lora_rank", m->kv_rank, m->kv_rank > 0},
         {"attention.q_lora_rank", m->q_rank, m->q_rank > 0},
         {"attention.sliding_window", m->window, m->window > 0},
+        {"attention.sliding_window_pattern", m->window_period, m->window_period > 0},
         {"nextn_predict_layers", m->n_draft, m->n_draft > 0},
         {"expert_used_count", m->n_used, m->n_experts > 0},
         {"expert_feed_forward_length", m->n_ff_exp, m->n_ff_exp > 0},
