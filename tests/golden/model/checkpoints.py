@@ -66,8 +66,7 @@ GPT_OSS = dict(SHAPE, intermediate_size=64, num_local_experts=4, num_experts_per
                sliding_window=8,
                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
                rope_parameters={**YARN, **BETAS, "truncate": False})
-# Families whose GGUF form tests/golden/model/tiny_*.py compares: here the directory alone.
-DIRECTORIES = {
+VARIANTS.update({
     "mixtral": ("MixtralConfig", dict(SHAPE, num_local_experts=4, num_experts_per_tok=2,
                                       sliding_window=None), "float32", None),
     "qwen3-moe": ("Qwen3MoeConfig", dict(MOE, head_dim=32, norm_topk_prob=True), "float32", None),
@@ -97,9 +96,10 @@ DIRECTORIES = {
     "gpt-oss": ("GptOssConfig", GPT_OSS, "float32", None),
     "gpt-oss-bf16": ("GptOssConfig", GPT_OSS, "bfloat16", "60KB"),
     "gpt-oss-mxfp4": ("GptOssConfig", GPT_OSS, "float32", None),
-}
-VARIANTS.update(DIRECTORIES)
-ARCHS = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+})
+ARCHS = {"llama": "llama", "mistral": "llama", "mixtral": "llama", "qwen2": "qwen2",
+         "qwen3": "qwen3", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
+         "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2", "glm4_moe_lite": "deepseek2"}
 N_TOKENS = 48
 
 
@@ -114,6 +114,9 @@ def make_model(name):
         for key, parameter in model.named_parameters():
             centre = 1.0 if "norm" in key and parameter.ndim == 1 else 0.0
             parameter.copy_(centre + 0.2 * torch.randn_like(parameter))
+        for key, buffer in model.named_buffers():
+            if key.endswith("e_score_correction_bias"):
+                buffer.copy_(0.3 * torch.randn_like(buffer))
     for parameter in model.parameters():  # not the buffers: the frequencies stay float32
         parameter.data = parameter.data.to(getattr(torch, dtype))
     model.config.dtype = getattr(torch, dtype)
@@ -169,7 +172,69 @@ NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
          "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
          "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
          "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-         "mlp.down_proj": "ffn_down"}
+         "mlp.down_proj": "ffn_down", "self_attn.q_a_proj": "attn_q_a",
+         "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
+         "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+         "self_attn.kv_a_layernorm": "attn_kv_a_norm", "self_attn.kv_b_proj": "attn_kv_b",
+         "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp",
+         "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+for shared in ("mlp.shared_expert.", "mlp.shared_experts."):
+    NAMES.update({f"{shared}{kind}_proj": f"ffn_{kind}_shexp" for kind in ("gate", "up", "down")})
+
+
+def layer_tensors(config, name, values):
+    """GGUF's names without the layer, and the values, of one tensor of a layer."""
+    heads = {"self_attn.q_proj": config.num_attention_heads,
+             "self_attn.k_proj": config.num_key_value_heads}
+    stem, _, suffix = name.rpartition(".")
+    is_gpt_oss = config.model_type == "gpt_oss"
+    if name == "self_attn.sinks":
+        return {"attn_sinks.weight": values}
+    if name == "mlp.gate.e_score_correction_bias":
+        return {"exp_probs_b.bias": values}
+    if stem == "mlp.experts":
+        kind = "bias" if suffix.endswith("_bias") else "weight"
+        if is_gpt_oss and kind == "weight":
+            values = values.swapaxes(1, 2)
+        if suffix.startswith("down"):
+            return {f"ffn_down_exps.{kind}": values}
+        half = values.shape[1] // 2
+        gate, up = (values[:, 0::2], values[:, 1::2]) if is_gpt_oss else (values[:, :half],
+                                                                          values[:, half:])
+        return {f"ffn_gate_exps.{kind}": gate, f"ffn_up_exps.{kind}": up}
+    if ARCHS[config.model_type] == "llama" and stem in heads:
+        values = interleave(values, heads[stem])
+    target = NAMES[stem]
+    if is_gpt_oss and target == "ffn_norm":
+        target = "post_attention_norm"
+    return {f"{target}.{suffix}": values[0] if target == "ffn_gate_inp_shexp" else values}
+
+
+def write_mixture_keys(writer, arch, config):
+    def get(*names):
+        return next((getattr(config, n) for n in names if getattr(config, n, None) is not None),
+                    None)
+    whole = {"expert_count": get("num_experts", "num_local_experts", "n_routed_experts"),
+             "expert_used_count": get("num_experts_per_tok"),
+             "expert_feed_forward_length":
+                 config.intermediate_size if arch == "gpt-oss" else get("moe_intermediate_size"),
+             "expert_shared_feed_forward_length": get("shared_expert_intermediate_size"),
+             "expert_shared_count": get("n_shared_experts"),
+             "leading_dense_block_count": get("first_k_dense_replace"),
+             "expert_group_count": get("n_group"), "expert_group_used_count": get("topk_group"),
+             "attention.kv_lora_rank": get("kv_lora_rank"),
+             "attention.q_lora_rank": get("q_lora_rank")}
+    if get("mlp_layer_types"):
+        whole["leading_dense_block_count"] = config.mlp_layer_types.count("dense")
+    if arch == "deepseek2":
+        whole["expert_gating_func"] = 1 if config.model_type == "deepseek_v2" else 2
+    for key, value in whole.items():
+        if value is not None:
+            writer.add_uint32(f"{arch}.{key}", value)
+    if get("norm_topk_prob") is not None:
+        writer.add_bool(f"{arch}.expert_weights_norm", config.norm_topk_prob)
+    if get("routed_scaling_factor") is not None:
+        writer.add_float32(f"{arch}.expert_weights_scale", config.routed_scaling_factor)
 
 
 def write_gguf(path, model, dtype):
@@ -184,11 +249,20 @@ def write_gguf(path, model, dtype):
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
+    latent = getattr(config, "kv_lora_rank", None)
+    n_rot = config.qk_rope_head_dim if latent else head_dim
+    writer.add_key_length(config.qk_nope_head_dim + n_rot if latent else head_dim)
+    writer.add_value_length(config.v_head_dim if latent else head_dim)
+    write_mixture_keys(writer, arch, config)
+    if getattr(config, "sliding_window", None) and (arch in ("llama", "gpt-oss")
+                                                    or config.use_sliding_window):
+        writer.add_sliding_window(config.sliding_window)
+        if arch.startswith("qwen"):
+            writer.add_array(f"{arch}.attention.sliding_window_pattern",
+                             [t == "sliding_attention" for t in config.layer_types])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(n_rot)
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] in ("linear", "yarn"):
@@ -198,6 +272,10 @@ def write_gguf(path, model, dtype):
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
         writer.add_float64(f"{arch}.rope.scaling.yarn_beta_fast", rope.get("beta_fast") or 32.0)
         writer.add_float64(f"{arch}.rope.scaling.yarn_beta_slow", rope.get("beta_slow") or 1.0)
+        if rope.get("mscale_all_dim"):
+            writer.add_float64(f"{arch}.rope.scaling.yarn_log_multiplier",
+                               0.1 * rope["mscale_all_dim"])
+        writer.add_bool(f"{arch}.rope.scaling.yarn_truncate", rope.get("truncate", True))
         if rope.get("attention_factor"):
             writer.add_float64(f"{arch}.rope.scaling.attn_factor",
                                rope["attention_factor"] / (1 + 0.1 * np.log(rope["factor"])))
@@ -207,24 +285,20 @@ def write_gguf(path, model, dtype):
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and tied:
             continue
-        stem, suffix = name.rsplit(".", 1)
-        target = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
-                  "lm_head": "output"}.get(stem)
         values = tensor.float().numpy()
-        if target is None:
-            layer, inner = stem[len("model.layers."):].split(".", 1)
-            target = f"blk.{layer}.{NAMES[inner]}"
-            heads = {"attn_q": config.num_attention_heads,
-                     "attn_k": config.num_key_value_heads}.get(NAMES[inner])
-            if arch == "llama" and heads:
-                values = interleave(values, heads)
-        raw = None
-        if values.ndim > 1 and dtype == "float16":
-            values = values.astype(np.float16)
-        if values.ndim > 1 and dtype == "bfloat16":
-            raw = gguf.GGMLQuantizationType.BF16
-            values = gguf.quants.quantize(values, raw)
-        writer.add_tensor(f"{target}.{suffix}", np.ascontiguousarray(values), raw_dtype=raw)
+        outer = {"model.embed_tokens.weight": "token_embd.weight", "lm_head.weight": "output.weight",
+                 "model.norm.weight": "output_norm.weight"}.get(name)
+        layer, inner = ("", "") if outer else name[len("model.layers."):].split(".", 1)
+        for target, part in ({outer: values} if outer else
+                             layer_tensors(config, inner, values)).items():
+            raw = None
+            if part.ndim > 1 and dtype == "float16":
+                part = part.astype(np.float16)
+            if part.ndim > 1 and dtype == "bfloat16":
+                raw = gguf.GGMLQuantizationType.BF16
+                part = gguf.quants.quantize(np.ascontiguousarray(part), raw)
+            writer.add_tensor(target if outer else f"blk.{layer}.{target}",
+                              np.ascontiguousarray(part), raw_dtype=raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -313,7 +387,7 @@ def check(name, cli, work):
     if packed:
         with torch.no_grad():
             save_gpt_oss(model, directory)
-    has_gguf = name not in DIRECTORIES
+    has_gguf = not packed
     if has_gguf:
         write_gguf(work / "model.gguf", model, dtype)
     tokens = [int(t) for t in np.random.default_rng(1).integers(0, 160, N_TOKENS)]
