@@ -80,7 +80,8 @@ IGNORE_MERGES = {"llama-bpe", "tekken", "minicpm5"}
 
 # Made control tokens, whatever kind the file gives them (engine/tokenizer/token_flags.c).
 END_MARKERS = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<EOT>",
-               "<eos>", "<end_of_turn>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>"}
+               "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<eos>", "<end_of_turn>", "<turn|>",
+               "<|tool_response>", "<｜end▁of▁sentence｜>"}
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 
