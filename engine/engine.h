@@ -202,6 +202,7 @@ struct job_request {
      * lock held: copy a flag and return, never block, never call back into the job. */
     void (*on_ready)(void *user);
     void *user;
+    bool lazy_ready;  // no call for parts of the answer: only before, at its end, or to make room
 };
 
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_TOOL_CALLS };

@@ -94,7 +94,9 @@ static void write_delta(struct answer *answer, const struct job_event *event, st
 
 void chat_write_delta_chunk(struct answer *answer, const struct job_event *event, struct buf *out)
 {
-    buf_printf(out, "{\"index\":%" PRIu32 ",\"delta\":{", event->choice);
+    buf_append_text(out, "{\"index\":");
+    buf_append_number(out, event->choice);
+    buf_append_text(out, ",\"delta\":{");
     write_delta(answer, event, out);
     buf_append_text(out, "},\"logprobs\":");
     if (answer->shape.logprobs) {

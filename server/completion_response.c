@@ -184,7 +184,9 @@ void completion_write_text_chunk(struct answer *answer, const struct job_event *
     buf_clear(&choice->token_ids);
     choice->n_tokens = 0;  // of this chunk
     completion_gather(answer, event);
-    buf_printf(out, "{\"index\":%" PRIu32 ",\"text\":", event->choice);
+    buf_append_text(out, "{\"index\":");
+    buf_append_number(out, event->choice);
+    buf_append_text(out, ",\"text\":");
     buf_append_json(out, event->text, event->n_bytes);
     write_logprobs(answer, NULL, choice, out);
     write_token_ids(answer, choice, out);

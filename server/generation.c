@@ -290,6 +290,7 @@ static enum status submit_parts(struct generation *generation, struct http_excha
     memcpy(job->tenant, request->tenant, sizeof job->tenant);
     job->arrival_unix_s = clock_unix_s();
     job->on_ready = http_notify;
+    job->lazy_ready = !wanted->shape.stream;
     job->user = http_wake_handle(exchange);
     if (!job->has_seed && generation->n_parts > 1) {  // one seed for all, which the answer tells
         job->has_seed = true;

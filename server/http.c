@@ -9,8 +9,10 @@
  *
  * Suspend and wake: on_access and on_read look at `woken` under the watcher's mutex before they
  * suspend, and the watcher resumes under it, so no wake-up is lost and nothing is resumed that is
- * not suspended. An exchange is counted: one hold is the connection's, one the watcher's while it
- * cancels; the work is released with the last. Traps: reference ecosystem.md section 1.2. */
+ * not suspended. A suspended stream is written to by the watcher, past libmicrohttpd
+ * (http_stream.h), and resumed for its end. An exchange is counted: one hold is the connection's,
+ * one the watcher's while it cancels; the work is released with the last. Traps: reference
+ * ecosystem.md section 1.2. */
 #include "server/http.h"
 
 #include <microhttpd.h>
@@ -21,11 +23,10 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "server/http_exchange.h"
+#include "server/http_stream.h"
 
 enum {
     REQUESTS_PER_CONNECTION = 1000,
-    STREAM_BYTES_MAX = 4 << 20,
-    STREAM_BLOCK_BYTES = 16384,
     CONNECTION_MEMORY_BYTES = 40 << 10,
     REPLY_MS = 60000,
 };
@@ -67,7 +68,7 @@ static ssize_t on_read(void *context, uint64_t position, char *out, size_t bytes
 static struct MHD_Response *make_response(struct http_exchange *exchange)
 {
     if (exchange->streaming) {
-        buf_init(&exchange->out, STREAM_BYTES_MAX);
+        http_stream_begin(exchange);
         return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_read,
                                                  exchange, NULL);
     }
@@ -125,6 +126,7 @@ static bool suspend(struct http_exchange *exchange, unsigned *events, bool *gone
     *events = (conn->ping_due ? HTTP_PING : 0) | (watch->interrupted ? HTTP_STOPPING : 0);
     if (sleep) {
         conn->suspended = true;
+        conn->direct = exchange->streaming && http_stream_is_chunked(exchange);
         MHD_suspend_connection(exchange->mhd);  // inside the lock: a resume cannot come before it
     } else {
         conn->woken = false;
@@ -166,18 +168,14 @@ static ssize_t on_read(void *context, uint64_t position, char *out, size_t bytes
     if (!note_progress(exchange))
         return MHD_CONTENT_READER_END_WITH_ERROR;
     for (;;) {
+        if (exchange->stream_broken)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
         if (exchange->out_sent < exchange->out.n_bytes)
             return take_out(exchange, out, bytes_max);
         if (exchange->stream_ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        buf_clear(&exchange->out);
-        exchange->out_sent = 0;
-        enum http_fill fill =
-            exchange->work->fill(exchange->state, &exchange->out, bytes_max, events);
-        if (fill == HTTP_FILL_BROKEN || exchange->out.failed)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-        exchange->stream_ended = fill == HTTP_FILL_END;
-        if (exchange->stream_ended || exchange->out.n_bytes > 0)
+        http_stream_fill(exchange, bytes_max, events);
+        if (exchange->stream_broken || exchange->stream_ended || exchange->out.n_bytes > 0)
             continue;
         bool gone;
         if (suspend(exchange, &events, &gone))
@@ -420,6 +418,7 @@ enum status http_start(struct http_server **out, const struct http_settings *set
     server->watch.resume = resume_connection;
     server->watch.hold = exchange_hold;
     server->watch.cancel_and_drop = exchange_cancel_and_drop;
+    server->watch.drive = http_stream_drive;
     status = http_watch_start(&server->watch, err);
     if (status != OK)
         goto fail;

@@ -45,8 +45,8 @@ struct http_exchange {
     const struct http_work *work;
     void *state;
     bool streaming;
-    bool stream_ended;
-    struct buf out;  // stream: bytes not yet taken
+    bool stream_ended, stream_broken;
+    struct buf out;  // stream: bytes not yet taken, or a chunk not yet sent (http_stream.h)
     size_t out_sent;
 };
 

@@ -1,10 +1,12 @@
 /* The watcher thread; see http_watch.h.
  *
  * Wake-ups: notify pushes the connection on a lock-free stack (each at most once) and writes the
- * eventfd only when the stack was empty. The watcher takes the whole stack at once, so there is no
- * ABA. Client's leave: each socket sits in the watcher's epoll set, edge-triggered, for RDHUP only;
- * half-close counts as leaving, as with nginx. Deadlines: a scan of the open connections every 250
- * ms while there are any; no timer, no wake-up when the server is idle.
+ * eventfd only when the stack was empty and the watcher sleeps; the eventfd is edge-triggered and
+ * never read. The watcher takes the whole stack at once, so there is no ABA. A stream in its middle
+ * is written to at once (drive), anything else is resumed in libmicrohttpd. Client's leave: each
+ * socket sits in the watcher's epoll set, edge-triggered, for RDHUP only, and for EPOLLOUT once it
+ * was full; half-close counts as leaving, as with nginx. Deadlines: a scan of the open connections
+ * every 250 ms while there are any; no timer, no wake-up when the server is idle.
  *
  * Locks: `mutex` guards every field of the connections. libmicrohttpd's own locks are taken inside
  * it (resume), never the other way round: its callbacks run without them. Work is cancelled without
@@ -45,7 +47,7 @@ enum status http_watch_init(struct http_watch *watch, size_t n_conns, struct err
     }
     watch->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = event_fd_tag};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = event_fd_tag};
     if (watch->epoll_fd < 0 || watch->event_fd < 0 ||
         epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, watch->event_fd, &event) != 0)
         return error_set(err, ERR_IO, "epoll: %s", strerror(errno));
@@ -66,7 +68,18 @@ static void poke(struct http_watch *watch)
 {
     uint64_t one = 1;
     ssize_t n = write(watch->event_fd, &one, sizeof one);
-    (void)n;  // a full counter is as good as a write
+    (void)n;  // its counter has room for 2^64 of them
+}
+
+/* Has the socket watched for RDHUP, and with `for_room` for room to write. */
+static int watch_socket(struct http_watch *watch, const struct http_conn *conn, int operation,
+                        bool for_room)
+{
+    uint32_t events = EPOLLRDHUP | EPOLLET | (for_room ? (uint32_t)EPOLLOUT : 0);
+    struct epoll_event event = {.events = events,
+                                .data.u64 = (uint64_t)conn->generation << 32 |
+                                            (uint64_t)(conn - watch->conns)};
+    return epoll_ctl(watch->epoll_fd, operation, conn->fd, &event);
 }
 
 struct http_conn *http_watch_open(struct http_watch *watch, int fd, struct MHD_Connection *mhd,
@@ -82,6 +95,7 @@ struct http_conn *http_watch_open(struct http_watch *watch, int fd, struct MHD_C
         conn->mhd = mhd;
         conn->half_closed = conn->suspended = conn->woken = conn->gone = false;
         conn->ping_due = conn->wants_ping = false;
+        conn->direct = conn->driven = conn->blocked = false;
         conn->n_requests = 0;
         conn->deadline_ns = deadline_ns;
         conn->exchange = NULL;
@@ -90,10 +104,7 @@ struct http_conn *http_watch_open(struct http_watch *watch, int fd, struct MHD_C
         if (conn->next_open)
             conn->next_open->prev_open = conn;
         watch->open_list = conn;
-        struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET,
-                                    .data.u64 = (uint64_t)conn->generation << 32 |
-                                                (uint64_t)(conn - watch->conns)};
-        if (epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        if (watch_socket(watch, conn, EPOLL_CTL_ADD, false) != 0)
             log_warn("cannot watch connection: %s", strerror(errno));
     }
     bool first = conn && watch->n_open++ == 0;
@@ -126,8 +137,8 @@ void http_watch_close(struct http_watch *watch, struct http_conn *conn)
 void http_watch_wake_locked(struct http_watch *watch, struct http_conn *conn)
 {
     conn->woken = true;
-    if (conn->suspended) {
-        conn->suspended = false;
+    if (conn->suspended && !conn->driven && (!conn->blocked || conn->gone)) {
+        conn->suspended = conn->direct = conn->blocked = false;
         watch->resume(conn->mhd);
     }
 }
@@ -153,24 +164,52 @@ void http_watch_notify(struct http_conn *conn)
     do {
         atomic_store(&conn->wake_next, head);
     } while (!atomic_compare_exchange_weak(&watch->wake_list, &head, conn));
-    if (!head)
+    if (!head && atomic_exchange(&watch->sleeping, false))
         poke(watch);
+}
+
+/* Writes what a suspended stream has ready. Its connection is resumed only when libmicrohttpd must
+ * go on, or when somebody wanted that meanwhile. */
+static void drive(struct http_watch *watch, struct http_conn *conn)
+{
+    bool sent = false;
+    enum http_drive state = watch->drive(conn->exchange, &sent);
+    pthread_mutex_lock(&watch->mutex);
+    conn->driven = false;
+    if (sent) {
+        conn->progress_ns = clock_ns();
+        conn->ping_ns = conn->progress_ns + watch->ping_interval_ns;
+    }
+    conn->blocked = state == HTTP_DRIVE_BLOCKED;
+    if (conn->blocked && watch_socket(watch, conn, EPOLL_CTL_MOD, true) != 0)
+        conn->gone = true;  // nobody would tell when there is room
+    if (state == HTTP_DRIVE_OVER || conn->gone || watch->interrupted)
+        http_watch_wake_locked(watch, conn);
+    pthread_mutex_unlock(&watch->mutex);
 }
 
 static void take_wakes(struct http_watch *watch)
 {
-    struct http_conn *conn = atomic_exchange(&watch->wake_list, NULL);
+    struct http_conn *conn = atomic_exchange(&watch->wake_list, NULL), *drives = NULL;
     if (!conn)
         return;
     pthread_mutex_lock(&watch->mutex);
     while (conn) {
         struct http_conn *next = atomic_load(&conn->wake_next);
         atomic_store(&conn->wake_queued, false);
-        if (conn->phase != CONN_CLOSED)
+        bool is_free = conn->suspended && !conn->blocked && !conn->gone && !conn->ping_due;
+        if (conn->direct && is_free && !watch->interrupted) {
+            conn->driven = true;
+            conn->next_drive = drives;  // the stack's order turned round: first come, first served
+            drives = conn;
+        } else if (conn->phase != CONN_CLOSED) {
             http_watch_wake_locked(watch, conn);
+        }
         conn = next;
     }
     pthread_mutex_unlock(&watch->mutex);
+    for (; drives; drives = drives->next_drive)
+        drive(watch, drives);
 }
 
 /* The exchange's work is to be cancelled: holds it and returns it, NULL when it was done before. */
@@ -185,7 +224,7 @@ static struct http_exchange *give_up_locked(struct http_watch *watch, struct htt
     return conn->exchange;
 }
 
-static void on_socket_event(struct http_watch *watch, uint64_t tag)
+static void on_socket_event(struct http_watch *watch, uint64_t tag, uint32_t events)
 {
     size_t i = (size_t)(tag & UINT32_MAX);
     if (i >= watch->n_conns)
@@ -193,12 +232,18 @@ static void on_socket_event(struct http_watch *watch, uint64_t tag)
     struct http_exchange *left = NULL;
     struct http_conn *conn = &watch->conns[i];
     pthread_mutex_lock(&watch->mutex);
-    if (conn->phase != CONN_CLOSED && conn->generation == (uint32_t)(tag >> 32)) {
+    bool is_known = conn->phase != CONN_CLOSED && conn->generation == (uint32_t)(tag >> 32);
+    if (is_known && (events & ~(uint32_t)EPOLLOUT)) {
         conn->half_closed = true;
         if (conn->phase == CONN_WAIT || conn->phase == CONN_STREAM)
             left = give_up_locked(watch, conn);
     }
+    bool has_room = is_known && conn->blocked && (events & EPOLLOUT);
+    if (has_room)
+        conn->driven = true;
     pthread_mutex_unlock(&watch->mutex);
+    if (has_room)
+        drive(watch, conn);
     if (left)
         watch->cancel_and_drop(left);
 }
@@ -241,12 +286,12 @@ static struct http_exchange *check_locked(struct http_watch *watch, struct http_
         expire_locked(conn);
     if (conn->phase != CONN_WAIT && conn->phase != CONN_STREAM)
         return NULL;
-    if (conn->phase == CONN_STREAM && !conn->suspended && !conn->gone &&
+    if (conn->phase == CONN_STREAM && (!conn->suspended || conn->blocked) && !conn->gone &&
         now - conn->progress_ns > watch->slow_reader_ns) {
         shutdown(conn->fd, SHUT_RDWR);
         return give_up_locked(watch, conn);
     }
-    if (conn->wants_ping && conn->suspended && now >= conn->ping_ns) {
+    if (conn->wants_ping && conn->suspended && !conn->blocked && now >= conn->ping_ns) {
         conn->ping_due = true;
         http_watch_wake_locked(watch, conn);
     }
@@ -279,16 +324,14 @@ static void *watch_main(void *argument)
         pthread_mutex_lock(&watch->mutex);
         int timeout_ms = watch->n_open > 0 ? SCAN_MS : -1;
         pthread_mutex_unlock(&watch->mutex);
+        atomic_store(&watch->sleeping, true);
+        if (atomic_load(&watch->wake_list))
+            timeout_ms = 0;  // came while the watcher was awake: nobody will write the eventfd
         int n = epoll_wait(watch->epoll_fd, events, EVENTS_MAX, timeout_ms);
-        for (int i = 0; i < n; i++) {
-            uint64_t count;
-            if (events[i].data.u64 != event_fd_tag) {
-                on_socket_event(watch, events[i].data.u64);
-            } else {
-                ssize_t got = read(watch->event_fd, &count, sizeof count);
-                (void)got;
-            }
-        }
+        atomic_store(&watch->sleeping, false);
+        for (int i = 0; i < n; i++)
+            if (events[i].data.u64 != event_fd_tag)
+                on_socket_event(watch, events[i].data.u64, events[i].events);
         take_wakes(watch);
         int64_t now = clock_ns();
         if (now >= scan_ns) {

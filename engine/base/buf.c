@@ -81,6 +81,17 @@ bool buf_printf(struct buf *buf, const char *format, ...)
     return ok;
 }
 
+bool buf_append_number(struct buf *buf, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return buf_append(buf, digits + at, sizeof digits - at);
+}
+
 bool buf_append_json(struct buf *buf, const char *bytes, size_t n_bytes)
 {
     static const char *const hex = "0123456789abcdef";

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/base/error.h"
 
@@ -25,6 +26,7 @@ bool buf_append(struct buf *buf, const void *bytes, size_t n_bytes);
 bool buf_append_text(struct buf *buf, const char *text);
 bool buf_append_char(struct buf *buf, char c);
 bool buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
+bool buf_append_number(struct buf *buf, uint64_t number);  // decimal; cheaper than buf_printf()
 /* The text as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 bool buf_append_json(struct buf *buf, const char *bytes, size_t n_bytes);
 void buf_truncate(struct buf *buf, size_t n_bytes);

@@ -180,6 +180,22 @@ char *arena_memdup0(struct arena *arena, const void *bytes, size_t n_bytes)
     return copy;
 }
 
+void arena_reset(struct arena *arena)
+{
+    struct arena_chunk *chunk = arena->chunks;
+    while (chunk && chunk->next) {  // the oldest stays: it is of the common size
+        struct arena_chunk *next = chunk->next;
+        mem_free(chunk);
+        chunk = next;
+    }
+    if (chunk) {
+        memset(chunk->bytes, 0, chunk->used);
+        chunk->used = 0;
+    }
+    arena->chunks = chunk;
+    arena->bytes = 0;
+}
+
 void arena_release(struct arena *arena)
 {
     struct arena_chunk *chunk = arena->chunks;

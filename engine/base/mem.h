@@ -55,6 +55,7 @@ struct arena {
 void arena_init(struct arena *arena, size_t bytes_max);
 void *arena_alloc(struct arena *arena, size_t bytes) MUST_CHECK;  // 16-byte aligned, zeroed
 char *arena_memdup0(struct arena *arena, const void *bytes, size_t n_bytes) MUST_CHECK;
+void arena_reset(struct arena *arena);  // all of it is free again, one chunk of memory is kept
 void arena_release(struct arena *arena);
 
 #endif

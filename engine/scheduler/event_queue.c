@@ -2,7 +2,8 @@
  *
  * A node owns copies of everything its event points to. Token bytes and alternatives lie in the
  * node's arena, whose memory does not move, so joining text only has to regrow the flat token
- * array. The callback runs without the lock; `notifying` lets job_release() wait for it, after
+ * array. A taken node is used again for the next event, so that a token of a stream costs no
+ * allocation. The callback runs without the lock; `notifying` lets job_release() wait for it, after
  * which the consumer's context may be freed. */
 #include "engine/scheduler/event_queue.h"
 
@@ -10,7 +11,7 @@
 
 #include "engine/base/mem.h"
 
-enum { NODE_BYTES_MAX = 1 << 30 };
+enum { NODE_BYTES_MAX = 1 << 30, SPARE_BYTES_MAX = 16384 };
 
 struct event_node {
     struct event_node *next;
@@ -42,6 +43,17 @@ static struct event_node *node_create(void)
     return node;
 }
 
+/* For the next event, if it is not so large that keeping it would cost more. */
+static bool node_reset(struct event_node *node)
+{
+    if (node->text.capacity + node->capacity * sizeof *node->tokens > SPARE_BYTES_MAX)
+        return false;
+    buf_clear(&node->text);
+    arena_reset(&node->arena);
+    node->n_tokens = 0;
+    return true;
+}
+
 enum status event_queue_init(struct event_queue *queue, void (*on_ready)(void *user), void *user,
                              struct error *err)
 {
@@ -69,6 +81,7 @@ void event_queue_release(struct event_queue *queue)
 {
     drop_events(queue);
     node_free(queue->taken);
+    node_free(queue->spare);
     node_free(queue->last);
     pthread_cond_destroy(&queue->notified);
     pthread_mutex_destroy(&queue->mu);
@@ -135,10 +148,28 @@ static size_t node_bytes(const struct event_node *node)
 
 /* ---- producer ---- */
 
-/* Called with the lock held, returns without it. */
-static void notify_and_unlock(struct event_queue *queue, bool was_empty)
+static bool is_half_full(const struct event_queue *queue)
 {
-    bool call = was_empty && queue->on_ready != NULL;
+    return queue->n_events > EVENT_QUEUE_EVENTS_MAX / 2 ||
+           queue->n_bytes > EVENT_QUEUE_BYTES_MAX / 2;
+}
+
+/* Whether the consumer is to be told of the event, which is in. */
+static bool is_due(struct event_queue *queue, enum job_event_type type, bool was_empty)
+{
+    if (!queue->lazy)
+        return was_empty;
+    bool is_part = type == EVENT_TEXT || type == EVENT_REASONING || type == EVENT_TOOL_CALL ||
+                   type == EVENT_TOOL_ARGUMENTS || type == EVENT_FINISHED;
+    bool due = !queue->announced && (!is_part || is_half_full(queue));
+    queue->announced = queue->announced || due;
+    return due;
+}
+
+/* Called with the lock held, returns without it. */
+static void notify_and_unlock(struct event_queue *queue, bool is_due)
+{
+    bool call = is_due && queue->on_ready != NULL;
     queue->notifying = call;
     pthread_mutex_unlock(&queue->mu);
     if (!call)
@@ -196,7 +227,8 @@ enum status event_queue_push(struct event_queue *queue, const struct job_event *
         node->bytes = node_bytes(node);
         queue->n_bytes += node->bytes;
     } else {
-        node = node_create();
+        node = queue->spare != NULL ? queue->spare : node_create();
+        queue->spare = NULL;
         done = node != NULL && node_append(node, event);
         if (done) {
             node->event = *event;
@@ -205,7 +237,7 @@ enum status event_queue_push(struct event_queue *queue, const struct job_event *
             node_free(node);
         }
     }
-    notify_and_unlock(queue, done && was_empty);
+    notify_and_unlock(queue, done && is_due(queue, event->type, was_empty));
     return done ? OK : error_set(err, ERR_MEMORY, "no memory for the answer's text");
 }
 
@@ -222,7 +254,7 @@ void event_queue_push_last(struct event_queue *queue, const struct job_event *ev
     append(queue, queue->last);
     queue->last = NULL;
     queue->ended = true;
-    notify_and_unlock(queue, was_empty);
+    notify_and_unlock(queue, is_due(queue, event->type, was_empty));
 }
 
 bool event_queue_is_full(struct event_queue *queue)
@@ -237,8 +269,7 @@ bool event_queue_is_full(struct event_queue *queue)
 bool event_queue_is_drained(struct event_queue *queue)
 {
     pthread_mutex_lock(&queue->mu);
-    bool drained = queue->n_events <= EVENT_QUEUE_EVENTS_MAX / 2 &&
-                   queue->n_bytes <= EVENT_QUEUE_BYTES_MAX / 2;
+    bool drained = !is_half_full(queue);
     pthread_mutex_unlock(&queue->mu);
     return drained;
 }
@@ -248,19 +279,25 @@ bool event_queue_is_drained(struct event_queue *queue)
 bool event_queue_next(struct event_queue *queue, const struct job_event **out, bool *drained)
 {
     *drained = false;
+    struct event_node *old = queue->taken;
+    bool is_reusable = old != NULL && node_reset(old);
     pthread_mutex_lock(&queue->mu);
-    struct event_node *old = queue->taken, *node = queue->closed ? NULL : queue->head;
+    struct event_node *node = queue->closed ? NULL : queue->head;
     queue->taken = node;
+    if (is_reusable && queue->spare == NULL) {
+        queue->spare = old;
+        old = NULL;
+    }
     if (node != NULL) {
         queue->head = node->next;
-        if (queue->head == NULL)
-            queue->tail = NULL;
-        bool was_large = queue->n_events > EVENT_QUEUE_EVENTS_MAX / 2 ||
-                         queue->n_bytes > EVENT_QUEUE_BYTES_MAX / 2;
+        bool was_large = is_half_full(queue);
         queue->n_events--;
         queue->n_bytes -= node->bytes;
-        *drained = was_large && queue->n_events <= EVENT_QUEUE_EVENTS_MAX / 2 &&
-                   queue->n_bytes <= EVENT_QUEUE_BYTES_MAX / 2;
+        *drained = was_large && !is_half_full(queue);
+    }
+    if (queue->head == NULL) {
+        queue->tail = NULL;
+        queue->announced = false;
     }
     pthread_mutex_unlock(&queue->mu);
     node_free(old);

@@ -24,8 +24,11 @@ struct event_queue {
     bool closed;               /* guarded by mu; nothing goes in or out any more */
     bool ended;                /* guarded by mu; the last event is in */
     bool notifying;            /* guarded by mu; on_ready is being called */
+    bool announced;            /* guarded by mu; lazy: on_ready was called for what is there */
+    struct event_node *spare;  /* guarded by mu; a taken one, to be used again */
     struct event_node *taken;  // the consumer's; valid until its next call
     struct event_node *last;   // kept for the last event
+    bool lazy;                 // on_ready is not called for the parts of an answer (engine.h)
     void (*on_ready)(void *user);
     void *user;
 };

@@ -130,6 +130,7 @@ enum status job_create(struct job **out, const struct job_request *request, stru
         mem_free(job);
         return status;
     }
+    job->events.lazy = request->lazy_ready;
     atomic_init(&job->refs, 2);
     atomic_init(&job->cancelled, false);
     atomic_init(&job->phase, JOB_PHASE_QUEUED);

@@ -298,6 +298,35 @@ def test_slow_reader_is_cut(launch):
     assert server.chat("x [[tokens=1]]")[0] == 200
 
 
+def test_slow_reader_gets_every_byte(launch):
+    """Reading in small bites fills the socket again and again, in the middle of chunks; the stream
+    is what a fast reader gets, up to ids and times."""
+    server = launch("--slow-reader", "5", env={"FAKE_DELAY_MS": "0"})
+    body = {"messages": [{"role": "user", "content": "x [[tokens=20000 delay_ms=0]]"}],
+            "stream": True, "seed": 1}
+
+    request = servers.chat_bytes(body, extra=b"Connection: close\r\n")
+
+    def text(got):
+        events = servers.events(servers.unchunk(got))
+        assert events[-1] == "[DONE]"
+        return "".join(e["choices"][0]["delta"].get("content") or "" for e in events[:-1])
+
+    whole = text(server.raw(request, 20))
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", server.port))
+        sock.settimeout(10)
+        sock.sendall(request)
+        got = b""
+        while piece := sock.recv(3001):
+            got += piece
+            if len(got) < 300000:
+                time.sleep(0.002)
+    assert text(got) == whole
+    assert whole.count(" ") > 10000
+
+
 # ---- residuals: forms that the parsed head does not show. Served as one request, nothing else ----
 
 def test_residual_bare_lf(fake):

@@ -201,13 +201,27 @@ static void test_json(void **state)
     buf_release(&buf);
 }
 
+static void test_number(void **state)
+{
+    (void)state;
+    struct buf buf;
+    buf_init(&buf, 64);
+    assert_true(buf_append_number(&buf, 0));
+    buf_append_char(&buf, ' ');
+    assert_true(buf_append_number(&buf, 1090));
+    buf_append_char(&buf, ' ');
+    assert_true(buf_append_number(&buf, UINT64_MAX));
+    assert_string_equal(buf.bytes, "0 1090 18446744073709551615");
+    buf_release(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append),    cmocka_unit_test(test_growth),
         cmocka_unit_test(test_cap),       cmocka_unit_test(test_cap_in_one_append),
         cmocka_unit_test(test_no_memory), cmocka_unit_test(test_detach),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json),      cmocka_unit_test(test_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

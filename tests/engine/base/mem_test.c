@@ -207,6 +207,28 @@ static void test_arena_cap(void **state)
     arena_release(&arena);
 }
 
+static void test_arena_reset(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    unsigned char *first = arena_alloc(&arena, 100);
+    assert_non_null(first);
+    memset(first, 0xff, 100);
+    assert_non_null(arena_alloc(&arena, 300000));  // a chunk of its own
+    arena_reset(&arena);
+    assert_int_equal(arena.bytes, 0);
+    mem_fault_set(1, true);
+    unsigned char *again = arena_alloc(&arena, 100);
+    mem_fault_set(0, false);
+    assert_ptr_equal(again, first);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(again[i], 0);
+    arena_release(&arena);
+    arena_reset(&arena);  // of nothing
+    assert_null(arena.chunks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,7 +236,7 @@ int main(void)
         cmocka_unit_test(test_copies),    cmocka_unit_test(test_realloc_failure),
         cmocka_unit_test(test_faults),    cmocka_unit_test(test_guard),
         cmocka_unit_test(test_map),       cmocka_unit_test(test_arena),
-        cmocka_unit_test(test_arena_cap),
+        cmocka_unit_test(test_arena_cap), cmocka_unit_test(test_arena_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

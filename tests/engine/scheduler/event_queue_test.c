@@ -72,6 +72,64 @@ static void text_is_joined_per_choice(void **state)
     event_queue_release(&queue);
 }
 
+static void a_lazy_queue_tells_of_the_end_and_to_make_room(void **state)
+{
+    (void)state;
+    _Atomic int calls = 0;
+    struct event_queue queue;
+    const struct job_event *event;
+    bool drained;
+    assert_int_equal(event_queue_init(&queue, count_call, &calls, NULL), OK);
+    queue.lazy = true;
+    struct job_event prepared = {.type = EVENT_PREPARED, .prompt_tokens = 3};
+    assert_int_equal(event_queue_push(&queue, &prepared, NULL), OK);
+    assert_int_equal(calls, 1);
+    assert_true(event_queue_next(&queue, &event, &drained));
+    assert_int_equal(push_text(&queue, 0, "ab"), OK);
+    assert_int_equal(calls, 1);
+    while (!event_queue_is_full(&queue)) {
+        assert_int_equal(push_text(&queue, 0, "ab"), OK);
+        assert_in_range(calls, 1, 2);
+    }
+    assert_int_equal(calls, 2);  // once, before it was full
+    while (event_queue_next(&queue, &event, &drained))
+        assert_int_equal(event->type, EVENT_TEXT);
+    assert_int_equal(push_text(&queue, 0, "ab"), OK);
+    assert_int_equal(calls, 2);
+    event_queue_push_last(&queue, &(struct job_event){.type = EVENT_DONE});
+    assert_int_equal(calls, 3);
+    assert_true(event_queue_next(&queue, &event, &drained));
+    assert_int_equal(event->n_bytes, 2);
+    assert_true(event_queue_next(&queue, &event, &drained));
+    assert_int_equal(event->type, EVENT_DONE);
+    event_queue_release(&queue);
+}
+
+/* Events that come and go one by one are all whole, though their memory is used again. */
+static void taken_events_are_used_again(void **state)
+{
+    (void)state;
+    struct event_queue queue;
+    const struct job_event *event;
+    bool drained;
+    char text[16];
+    assert_int_equal(event_queue_init(&queue, NULL, NULL, NULL), OK);
+    for (int i = 0; i < 100; i++) {
+        snprintf(text, sizeof text, "token %d", 7 * i % 13);
+        assert_int_equal(push_text(&queue, 0, text), OK);
+        assert_true(event_queue_next(&queue, &event, &drained));
+        assert_int_equal(event->n_tokens, 1);
+        assert_int_equal(event->n_bytes, strlen(text));
+        assert_memory_equal(event->text, text, event->n_bytes);
+        assert_string_equal(event->tokens[0].bytes, text);
+        assert_string_equal(event->tokens[0].top[0].bytes, "one");
+    }
+    mem_fault_set(1, true);
+    assert_int_equal(push_text(&queue, 0, "no memory needed"), OK);
+    mem_fault_set(0, false);
+    event_queue_release(&queue);
+}
+
 static void bounds_are_reached_and_left(void **state)
 {
     (void)state;
@@ -203,6 +261,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_joined_per_choice),
+        cmocka_unit_test(a_lazy_queue_tells_of_the_end_and_to_make_room),
+        cmocka_unit_test(taken_events_are_used_again),
         cmocka_unit_test(bounds_are_reached_and_left),
         cmocka_unit_test(a_closed_queue_is_silent),
         cmocka_unit_test(no_memory_is_an_error),
