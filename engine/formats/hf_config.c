@@ -25,6 +25,7 @@ static const struct family {
     {"llama", "llama", true},
     {"mistral", "llama", true},
     {"mixtral", "llama", true},
+    {"smollm3", "smollm3", true},
     {"qwen2", "qwen2", false},
     {"qwen3", "qwen3", false},
     {"qwen3_moe", "qwen3moe", false},
@@ -265,16 +266,54 @@ static enum status read_layer_windows(const struct config *config, uint64_t wind
     return OK;
 }
 
+/* SmolLM3: which layers have a rope, as 0 and 1, or the last of each so many has none. */
+static enum status read_rotated_layers(const struct config *config)
+{
+    const struct json_node *list = config_get(config, config->root, "no_rope_layers");
+    uint64_t n = config->facts->n_layers, period = 4, i = 0, rotates = 0;
+    if (strcmp(config->facts->arch, "smollm3"))
+        return OK;
+    enum status status = config_accept_u64(config, config->root, "no_rope_layer_interval", &period);
+    if (!status && (period == 0 || (list && (list->kind != JSON_ARRAY || json_count(list) != n))))
+        status = error_set(config->err, ERR_FORMAT,
+                           "no_rope_layers has not one item a layer, or the interval is 0");
+    uint8_t *layers = status ? NULL : mem_calloc(n + 1, 1);
+    if (!status && !layers)
+        status = error_set(config->err, ERR_MEMORY, "no memory for the layers");
+    for (i = 0; i < n && !status; i++)
+        layers[i] = (i + 1) % period != 0;
+    i = 0;
+    for (const struct json_node *item = list && !status ? json_first(list) : NULL; item && !status;
+         item = json_next(list, item)) {
+        if (!json_u64(config->doc, item, &rotates) || rotates > 1)
+            status = error_set(config->err, ERR_FORMAT, "no_rope_layers holds no 0 and 1");
+        layers[i++] = rotates != 0;
+    }
+    if (status) {
+        mem_free(layers);
+        return status;
+    }
+    char key[KEY_BYTES];
+    metadata_numbers_take(config->out, config_key(config, "rope.layers", key), GGUF_BOOL, layers, n,
+                          1);
+    return OK;
+}
+
 /* Qwen names a window that is off unless use_sliding_window says otherwise. */
 static enum status read_window(const struct config *config)
 {
     const struct hf_facts *facts = config->facts;
     uint64_t window = 0;
-    bool is_qwen = !strncmp(facts->arch, "qwen", 4), use = !is_qwen;
+    bool is_qwen = !strncmp(facts->arch, "qwen", 4);
+    bool use = !is_qwen && strcmp(facts->arch, "smollm3");
     enum status status = config_accept_u64(config, config->root, "sliding_window", &window);
     if (!status)
         status = config_accept_bool(config, config->root, "use_sliding_window", &use);
     window = use ? window : 0;
+    if (!status && window && !strcmp(facts->arch, "smollm3") &&
+        !config_get(config, config->root, "layer_types"))
+        status = error_set(config->err, ERR_UNSUPPORTED,
+                           "use_sliding_window without layer_types is not supported for smollm3");
     if (status)
         return status;
     if (!is_qwen && !config_get(config, config->root, "layer_types")) {
@@ -517,6 +556,8 @@ static enum status read_all(struct config *config)
         status = config_read_rope(config, ctx);
     if (!status)
         status = read_window(config);
+    if (!status)
+        status = read_rotated_layers(config);
     if (!status)
         status = check_fixed(config);
     if (!status)

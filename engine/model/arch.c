@@ -9,6 +9,8 @@
 #define ARCH_LIST(X)                                                                               \
     X("llama", .qkv_bias = OPTIONAL, .o_bias = OPTIONAL, .ffn_bias = OPTIONAL,                     \
       .experts = OPTIONAL, .weights_norm = true)                                                   \
+    X("smollm3", .qkv_bias = OPTIONAL, .o_bias = OPTIONAL, .ffn_bias = OPTIONAL,                   \
+      .unrotated_period = 4)                                                                       \
     X("qwen2", .rope_neox = true, .qkv_bias = REQUIRED)                                            \
     X("qwen2moe", .rope_neox = true, .qkv_bias = REQUIRED, .experts = REQUIRED,                    \
       .shared_gate = true)                                                                         \

@@ -12,14 +12,16 @@ struct position_pass {
     size_t n_layer;
 };
 
-/* One head of q or k: its own norm where the family has one, then the rotation. */
+/* One head of q or k: its own norm where the family has one, then the rotation where the layer
+ * has one (cos_sin NULL: it has none). */
 static void position_head(const struct model *model, float *head, const float *norm,
                           const float *cos_sin)
 {
     const struct model_config *config = &model->config;
     if (norm)
         model->kernels->rms_norm(head, norm, config->head_dim, config->rms_epsilon, head);
-    model->kernels->rope(head, cos_sin, config->rope.n_rot, config->arch->rope_neox);
+    if (cos_sin)
+        model->kernels->rope(head, cos_sin, config->rope.n_rot, config->arch->rope_neox);
 }
 
 /* One row's K goes into a column of its block, V into a row of it. */
@@ -53,7 +55,8 @@ static void position_row(const struct forward *f, const void *arguments, size_t 
     size_t head_dim = config->head_dim;
     size_t n_q = config->n_heads * head_dim, n_k = config->n_kv_heads * head_dim;
     float *q = s->wide + row * s->qkv_stride, *k = q + s->k_offset, *v = q + s->v_offset;
-    const float *cos_sin = s->cos_sin + row * model->rope.n_rot;
+    bool rotates = !(config->layer_flags[pass->n_layer] & LAYER_UNROTATED);
+    const float *cos_sin = rotates ? s->cos_sin + row * model->rope.n_rot : NULL;
     if (layer->q_bias)
         model->kernels->add(q, layer->q_bias, n_q);
     if (layer->k_bias)

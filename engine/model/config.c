@@ -171,6 +171,22 @@ static enum status read_latent_heads(struct model_config *config, const struct k
     return status == OK ? check_head_dim(keys, "values", mla->value_dim) : status;
 }
 
+/* An array of booleans, an item a layer: `flag` for the layers whose item is `value`. */
+static enum status read_pattern(struct model_config *config, const struct keys *keys,
+                                const char *key, size_t n_items, bool value, uint8_t flag)
+{
+    if (n_items < config->n_layers)
+        return error_set(keys->err, ERR_FORMAT, "'%s' has %zu items for %zu layers", key, n_items,
+                         config->n_layers);
+    for (size_t i = 0; i < config->n_layers; i++) {
+        int64_t item;
+        if (!model_file_array_i64(keys->file, key, i, &item))
+            return error_set(keys->err, ERR_FORMAT, "'%s' holds no booleans", key);
+        config->layer_flags[i] |= (item != 0) == value ? flag : 0;
+    }
+    return OK;
+}
+
 /* Which layers see a window only: an array of booleans, a period, or the family's own. */
 static enum status read_windows(struct model_config *config, const struct keys *keys)
 {
@@ -180,22 +196,27 @@ static enum status read_windows(struct model_config *config, const struct keys *
         return status;
     size_t n_items = 0, period = config->arch->window_period;
     key_of(keys, "attention.sliding_window_pattern", key);
-    if (model_file_array(keys->file, key, &n_items)) {
-        if (n_items < config->n_layers)
-            return error_set(keys->err, ERR_FORMAT, "'%s' has %zu items for %zu layers", key,
-                             n_items, config->n_layers);
-        for (size_t i = 0; i < config->n_layers; i++) {
-            int64_t windowed;
-            if (!model_file_array_i64(keys->file, key, i, &windowed))
-                return error_set(keys->err, ERR_FORMAT, "'%s' holds no booleans", key);
-            config->windowed[i] = windowed != 0;
-        }
-        return OK;
-    }
+    if (model_file_array(keys->file, key, &n_items))
+        return read_pattern(config, keys, key, n_items, true, LAYER_WINDOWED);
     status = accept(keys, "attention.sliding_window_pattern", 0, LAYERS_MAX, &period);
     for (size_t i = 0; i < config->n_layers; i++)
-        config->windowed[i] = period == 0 || i % period != period - 1;
+        config->layer_flags[i] |= period == 0 || i % period != period - 1 ? LAYER_WINDOWED : 0;
     return status;
+}
+
+/* Which layers have no rope: an array of booleans (false = none), or the family's own. */
+static enum status read_unrotated(struct model_config *config, const struct keys *keys)
+{
+    char key[KEY_BYTES];
+    size_t n_items = 0, period = config->arch->unrotated_period;
+    if (period == 0)
+        return OK;
+    key_of(keys, "rope.layers", key);
+    if (model_file_array(keys->file, key, &n_items))
+        return read_pattern(config, keys, key, n_items, false, LAYER_UNROTATED);
+    for (size_t i = period - 1; i < config->n_layers; i += period)
+        config->layer_flags[i] |= LAYER_UNROTATED;
+    return OK;
 }
 
 /* ---- rope ---- */
@@ -468,6 +489,8 @@ enum status model_config_read(struct model_config *out, const struct model_file 
         status = latent ? read_latent_heads(&config, &keys) : read_heads(&config, &keys);
     if (status == OK)
         status = read_windows(&config, &keys);
+    if (status == OK)
+        status = read_unrotated(&config, &keys);
     if (status == OK)
         status = read_rope(&config, &keys);
     if (status == OK)

@@ -60,6 +60,11 @@ struct mla_config {
     size_t value_dim;  // of one head after decompression
 };
 
+enum {
+    LAYER_WINDOWED = 1,   // sees `window` tokens
+    LAYER_UNROTATED = 2,  // q and k have no rope
+};
+
 struct model_config {
     const struct arch *arch;
     size_t n_layers;
@@ -77,8 +82,8 @@ struct model_config {
     struct rope_config rope;
     struct moe_config moe;
     struct mla_config mla;
-    size_t window;              // tokens that a windowed layer sees, 0 = there is none
-    bool windowed[LAYERS_MAX];  // [n_layers]
+    size_t window;                    // tokens that a windowed layer sees, 0 = there is none
+    uint8_t layer_flags[LAYERS_MAX];  // [n_layers] LAYER_*
 };
 
 static inline bool config_has_experts(const struct model_config *config, size_t layer)

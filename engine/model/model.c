@@ -85,7 +85,7 @@ static enum status init_groups(struct model *model, struct error *err)
     if (!model->places)
         return error_set(err, ERR_MEMORY, "no memory for the table of layers");
     for (size_t layer = 0; layer < config->n_layers; layer++) {
-        size_t window = config->windowed[layer] ? config->window : 0, g = 0;
+        size_t window = config->layer_flags[layer] & LAYER_WINDOWED ? config->window : 0, g = 0;
         while (g < layout->n_groups && layout->groups[g].window != window)
             g++;
         if (g == layout->n_groups)
@@ -160,8 +160,8 @@ static void fill_digest(struct model *model)
 {
     char text[900];
     size_t n = describe(model, text, sizeof text);
-    sha256(model->digest, text, n, model->weights.digest, SHA256_BYTES, model->config.windowed,
-           sizeof model->config.windowed);
+    sha256(model->digest, text, n, model->weights.digest, SHA256_BYTES, model->config.layer_flags,
+           sizeof model->config.layer_flags);
 }
 
 /* ---- open and close ---- */

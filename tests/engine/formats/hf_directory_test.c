@@ -280,6 +280,11 @@ static void bad_configurations_are_named(void **state)
         {"{" CONFIG_OF("deepseek_v3") LATENT ",\"head_dim\":5}", "head_dim or qk_head_dim does"},
         {"{" CONFIG_OF("glm4_moe_lite") LATENT ",\"mlp_layer_types\":[\"x\"]}",
          "mlp_layer_types[0]"},
+        {"{" CONFIG_OF("smollm3") ",\"no_rope_layers\":[]}", "no_rope_layers has not one item"},
+        {"{" CONFIG_OF("smollm3") ",\"no_rope_layers\":[2]}", "no_rope_layers holds no 0 and 1"},
+        {"{" CONFIG_OF("smollm3") ",\"no_rope_layer_interval\":0}", "or the interval is 0"},
+        {"{" CONFIG_OF("smollm3") ",\"use_sliding_window\":true,\"sliding_window\":8}",
+         "without layer_types"},
         {"{" CONFIG_OF("glm4_moe_lite") LATENT ",\"mlp_layer_types\":[]}", "not one item a layer"},
         {"{" CONFIG_OF("glm4_moe_lite") LATENT
          ",\"mlp_layer_types\":[\"dense\"],\"first_k_dense_replace\":0}",

@@ -75,6 +75,9 @@ VARIANTS.update({
     "qwen2-moe": ("Qwen2MoeConfig", dict(MOE, head_dim=None, shared_expert_intermediate_size=48,
                                          norm_topk_prob=False), "float32", None),
     "mistral-window": ("MistralConfig", dict(SHAPE, sliding_window=8), "float32", None),
+    "smollm3": ("SmolLM3Config", dict(SHAPE, num_hidden_layers=5, no_rope_layer_interval=2,
+                                      pad_token_id=None, tie_word_embeddings=True), "float32",
+                None),
     "qwen2-windows": ("Qwen2Config", dict(SHAPE, head_dim=None, use_sliding_window=True,
                                           sliding_window=8, max_window_layers=1), "float32", None),
     "deepseek-v3": ("DeepseekV3Config", dict(LATENT, n_group=4, topk_group=2, norm_topk_prob=True,
@@ -97,7 +100,7 @@ VARIANTS.update({
     "gpt-oss-bf16": ("GptOssConfig", GPT_OSS, "bfloat16", "60KB"),
     "gpt-oss-mxfp4": ("GptOssConfig", GPT_OSS, "float32", None),
 })
-ARCHS = {"llama": "llama", "mistral": "llama", "mixtral": "llama", "qwen2": "qwen2",
+ARCHS = {"llama": "llama", "mistral": "llama", "mixtral": "llama", "qwen2": "qwen2", "smollm3": "smollm3",
          "qwen3": "qwen3", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
          "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2", "glm4_moe_lite": "deepseek2"}
 N_TOKENS = 48
@@ -202,7 +205,7 @@ def layer_tensors(config, name, values):
         gate, up = (values[:, 0::2], values[:, 1::2]) if is_gpt_oss else (values[:, :half],
                                                                           values[:, half:])
         return {f"ffn_gate_exps.{kind}": gate, f"ffn_up_exps.{kind}": up}
-    if ARCHS[config.model_type] == "llama" and stem in heads:
+    if ARCHS[config.model_type] in ("llama", "smollm3") and stem in heads:
         values = interleave(values, heads[stem])
     target = NAMES[stem]
     if is_gpt_oss and target == "ffn_norm":
@@ -249,6 +252,8 @@ def write_gguf(path, model, dtype):
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
+    if arch == "smollm3":
+        writer.add_array("smollm3.rope.layers", [bool(x) for x in config.no_rope_layers])
     latent = getattr(config, "kv_lora_rank", None)
     n_rot = config.qk_rope_head_dim if latent else head_dim
     writer.add_key_length(config.qk_nope_head_dim + n_rot if latent else head_dim)
@@ -430,7 +435,8 @@ WALK_EXEMPT = {
 EXEMPT = {name for names in WALK_EXEMPT.values() for name in names}
 # Of dense layers where there are none; of windows where use_sliding_window is false or names none.
 NO_WINDOWS = {"sliding_window", "use_sliding_window"}
-EXEMPT_OF = {"qwen3-moe": NO_WINDOWS | {"intermediate_size"},
+EXEMPT_OF = {"smollm3": NO_WINDOWS | {"no_rope_layer_interval"},  # no_rope_layers says it
+             "qwen3-moe": NO_WINDOWS | {"intermediate_size"},
              "qwen3-moe-raw": NO_WINDOWS | {"intermediate_size"},
              "qwen2-moe": NO_WINDOWS | {"intermediate_size"}, "qwen2": NO_WINDOWS,
              "qwen2-tied-f16": NO_WINDOWS, "qwen3": NO_WINDOWS, "qwen3-bf16": NO_WINDOWS}

@@ -112,6 +112,11 @@ def model_llama(file):
         **head, sliding_window=file.get("attention.sliding_window")))
 
 
+def model_smollm3(file):
+    return hf.SmolLM3ForCausalLM(hf.SmolLM3Config(
+        **common(file), head_dim=file.get("attention.key_length"), no_rope_layer_interval=4))
+
+
 def model_qwen2(file):
     return hf.Qwen2ForCausalLM(hf.Qwen2Config(
         **common(file), head_dim=file.get("attention.key_length")))
@@ -169,7 +174,7 @@ def model_deepseek2(file):
         **config, topk_method="group_limited_greedy" if limited else "greedy"))
 
 
-MODELS = {"llama": model_llama, "qwen2": model_qwen2, "qwen3": model_qwen3,
+MODELS = {"llama": model_llama, "smollm3": model_smollm3, "qwen2": model_qwen2, "qwen3": model_qwen3,
           "qwen2moe": model_qwen2moe, "qwen3moe": model_qwen3moe, "gpt-oss": model_gpt_oss,
           "deepseek2": model_deepseek2}
 
@@ -242,7 +247,7 @@ def layer_state(file, n):
         out["self_attn.sinks"] = layer.pop("attn_sinks.weight")
     for name, value in layer.items():
         base, part = name.rsplit(".", 1)
-        if file.arch == "llama" and base in ("attn_q", "attn_k"):
+        if file.arch in ("llama", "smollm3") and base in ("attn_q", "attn_k"):
             value = unpermute(value, file.get("attention.key_length"))
         out[f"{NAMES[base]}.{part}"] = value
     return {f"model.layers.{n}.{name}": value for name, value in out.items()}
