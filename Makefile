@@ -146,7 +146,7 @@ setup-test: setup
 	@sh config/setup/venv.sh
 test: setup-test  ## Set up and run the whole suite
 	@$(MAKE) --no-print-directory lint test-kernels test-unit test-fuzz test-api test-browser test-torture
-test-full: setup-test all $(CLI_BIN)  ## The full counts (about an hour; PARTS="tokens bytes" for some)
+test-full: setup-test all $(OUT)/wicara_fake $(CLI_BIN)  ## The full counts (about an hour; PARTS="tokens bytes" for some)
 	@sh tests/full.sh "$(MODEL)" $(OUT) $(PARTS)
 test-unit: $(UNIT_BIN) $(SERVER_TEST_BIN)  ## Unit tests (cmocka), one program a source file
 	@set -e; export WICARA_TEST_MODEL="$(MODEL)"; for t in $^; do echo "== $$t"; $$t; done

@@ -5,13 +5,15 @@
 # Fetches the pinned llama-cpp-python source (vocabularies, goldens, templates, the peer) and the
 # pinned reference libraries into build/.
 #
-#   full.sh MODEL BINARY_DIR [part ...]      parts: tokens published checkpoints templates bytes planted disconnects start logits
-#                                            greedy scores streamed schema grammar
+#   full.sh MODEL BINARY_DIR [part ...]      parts: see all_parts
+#
+# Each part runs though another has failed; the last lines give every part's time and result.
 set -eu
 model=$1
 out=$2
 shift 2
-parts=${*:-tokens published checkpoints templates bytes planted disconnects start logits greedy scores streamed schema grammar}
+all_parts="tokens published checkpoints templates bytes planted disconnects start logits greedy scores
+           streamed schema grammar"
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -27,8 +29,24 @@ if ! cmp -s tests/golden/requirements.txt "$venv/requirements.txt" 2>/dev/null; 
 fi
 python=$venv/bin/python
 
-for part in $parts; do
-    echo "== $part"
+# A shell for each part, so that the first failing command ends that part only.
+if [ $# -ne 1 ]; then
+    results=
+    failed=0
+    for part in ${*:-$all_parts}; do
+        echo "== $part"
+        began=$(date +%s)
+        result=passed
+        sh "$0" "$model" "$out" "$part" || { result=FAILED && failed=$((failed + 1)); }
+        results="$results$(printf '%-12s %s, %d s' "$part" "$result" $(($(date +%s) - began)))
+"
+    done
+    printf '== all parts\n%s' "$results"
+    [ "$failed" = 0 ]
+    exit
+fi
+
+for part; do
     case $part in
     tokens)
         $python tests/golden/tokenizer/compare.py --cli "$out/tests/golden/tokenizer/tokenize_cli" \
