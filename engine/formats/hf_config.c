@@ -26,6 +26,7 @@ static const struct family {
     {"mistral", "llama", true},
     {"mixtral", "llama", true},
     {"smollm3", "smollm3", true},
+    {"phi3", "phi3", false},
     {"qwen2", "qwen2", false},
     {"qwen3", "qwen3", false},
     {"qwen3_moe", "qwen3moe", false},

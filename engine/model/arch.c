@@ -11,6 +11,7 @@
       .experts = OPTIONAL, .weights_norm = true)                                                   \
     X("smollm3", .qkv_bias = OPTIONAL, .o_bias = OPTIONAL, .ffn_bias = OPTIONAL,                   \
       .unrotated_period = 4)                                                                       \
+    X("phi3", .rope_neox = true, .fused = true)                                                    \
     X("qwen2", .rope_neox = true, .qkv_bias = REQUIRED)                                            \
     X("qwen2moe", .rope_neox = true, .qkv_bias = REQUIRED, .experts = REQUIRED,                    \
       .shared_gate = true)                                                                         \

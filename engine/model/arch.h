@@ -38,6 +38,7 @@ struct arch {
     enum activation activation;
     size_t window_period;  // the last of each n layers sees all tokens; 0: none does, when the file
                            // has a window
+    bool fused;            // q, k and v in one tensor (attn_qkv), gate and up in one (ffn_up)
     size_t unrotated_period;  // the last of each n layers has no rope; 0: all have it
 };
 

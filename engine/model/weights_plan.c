@@ -4,6 +4,7 @@
  * rules[] is the only place that knows tensor names. A tensor of the file that no rule asks for is
  * an error: leaving it out would mean to compute something else than the model. Files come in
  * several layouts of the same weights; the ones besides the table's are
+ *   - q, k and v in one tensor, gate and up in another (Phi);
  *   - experts as one tensor each (the first Mixtral files) or gate and up in one tensor;
  *   - latent attention's key and value decompression in one tensor (attn_kv_b), whose key part is
  *     needed transposed: values are taken over, and stored as f16 when they are quantised, which
@@ -450,6 +451,41 @@ static bool fills(const struct rule *rule, size_t slot)
     return rule->slot == slot;
 }
 
+/* Of a family with fused tensors: the rule's rows of attn_qkv or of ffn_up. *done tells whether the
+ * rule is one of them. */
+static enum status plan_fused(const struct place *place, const struct rule *rule, bool *done,
+                              struct error *err)
+{
+    const struct model_config *config = place->plan->config;
+    size_t n_q = extent_of(config, QUERY), n_k = extent_of(config, KEY);
+    const struct {
+        size_t slot;
+        const char *name;
+        size_t first_row, n_rows;  // of it; of all
+    } parts[] = {
+        {offsetof(struct layer_weights, q), "attn_qkv.weight", 0, n_q + 2 * n_k},
+        {offsetof(struct layer_weights, k), "attn_qkv.weight", n_q, n_q + 2 * n_k},
+        {offsetof(struct layer_weights, v), "attn_qkv.weight", n_q + n_k, n_q + 2 * n_k},
+        {offsetof(struct layer_weights, gate), "ffn_up.weight", 0, 2 * config->n_ff},
+        {offsetof(struct layer_weights, up), "ffn_up.weight", config->n_ff, 2 * config->n_ff},
+    };
+    size_t i = 0, n = sizeof parts / sizeof parts[0];
+    while (i < n && !fills(rule, parts[i].slot))
+        i++;
+    *done = i < n;
+    if (!*done)
+        return OK;
+    const struct tensor_info *tensor = find(place, parts[i].name);
+    if (!tensor)
+        return error_set(err, ERR_FORMAT, "tensor 'blk.%zu.%s' is missing", place->layer,
+                         parts[i].name);
+    struct source source = source_of_rule(place, rule, tensor);
+    source.first_row = parts[i].first_row;
+    place->plan->n_tensors_used += parts[i].first_row == 0;
+    enum status status = check_shape(tensor, source.n_columns, parts[i].n_rows, 1, err);
+    return status == OK ? add_source(place->plan, source, err) : status;
+}
+
 /* A stack that is not there under its own name. */
 static enum status plan_other_layout(const struct place *place, const struct rule *rule,
                                      struct error *err)
@@ -541,8 +577,12 @@ enum status plan_init(struct plan *plan, struct model_weights *weights,
             bool is_ffn_norm = rule->slot == offsetof(struct layer_weights, ffn_norm);
             const char *own = is_ffn_norm ? config->arch->ffn_norm : NULL;
             char name[TENSOR_NAME_BYTES];
+            bool done = false;
             snprintf(name, sizeof name, "blk.%zu.%s", layer, own ? own : rule->name);
-            status = plan_rule(&place, rule, model_file_tensor(file, name), name, err);
+            if (config->arch->fused)
+                status = plan_fused(&place, rule, &done, err);
+            if (!done)
+                status = plan_rule(&place, rule, model_file_tensor(file, name), name, err);
         }
     }
     if (status == OK)

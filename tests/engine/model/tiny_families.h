@@ -34,6 +34,10 @@ static const struct tiny_model TINY_FAMILIES[] = {
     {"smollm3_q8_0", "smollm3", TINY_SHAPE_OF(5), .dtype = DTYPE_Q8_0},
     {"smollm3_q4_k", "smollm3", .n_embd = 256, .n_layers = 4, .n_heads = 4, .n_kv_heads = 1,
      .head_dim = 64, .n_ff = 256, .n_vocab = 96, .dtype = DTYPE_Q4_K},
+    /* Fused tensors, here with a window as the small Phi-3 have one. */
+    {"phi3_f16", "phi3", TINY_SHAPE, .dtype = DTYPE_F16, .window = 40},
+    {"phi3_q8_0", "phi3", TINY_SHAPE, .dtype = DTYPE_Q8_0},
+    {"phi3_q4_k", "phi3", TINY_WIDE, .dtype = DTYPE_Q4_K},
     {"qwen2_q8_0", "qwen2", TINY_SHAPE, .dtype = DTYPE_Q8_0, .biases = true},
     {"qwen2_q4_k", "qwen2", TINY_WIDE, .dtype = DTYPE_Q4_K, .biases = true},
     {"qwen3_q8_0", "qwen3", TINY_SHAPE, .dtype = DTYPE_Q8_0},

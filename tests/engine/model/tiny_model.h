@@ -335,12 +335,14 @@ static inline void tiny_attention(struct tiny_writer *w, uint32_t layer)
     uint32_t value_dim = m->value_dim ? m->value_dim : m->head_dim;
     uint32_t n_q = m->n_heads * m->head_dim, n_k = m->n_kv_heads * m->head_dim;
     uint32_t n_v = m->n_kv_heads * value_dim, n_out = m->n_heads * value_dim;
-    bool latent = m->kv_rank > 0, low_q = m->q_rank > 0, plain = !latent;
+    bool fused = strcmp(m->arch, "phi3") == 0;  // q, k and v in one
+    bool latent = m->kv_rank > 0, low_q = m->q_rank > 0, plain = !latent && !fused;
     bool qk_norm = strncmp(m->arch, "qwen3", 5) == 0;
     bool o_bias = m->biases && strncmp(m->arch, "qwen", 4) != 0;
     const struct tiny_row rows[] = {
         {"attn_norm.weight", TINY_NORM, 1, 0, m->n_embd, true},
-        {"attn_q.weight", TINY_MATRIX, 1, n_q, m->n_embd, !low_q},
+        {"attn_qkv.weight", TINY_MATRIX, 1, n_q + n_k + n_v, m->n_embd, fused},
+        {"attn_q.weight", TINY_MATRIX, 1, n_q, m->n_embd, !low_q && !fused},
         {"attn_k.weight", TINY_MATRIX, 1, n_k, m->n_embd, plain},
         {"attn_v.weight", TINY_MATRIX, 1, n_v, m->n_embd, plain},
         {"attn_q_a.weight", TINY_MATRIX, 1, m->q_rank, m->n_embd, low_q},
@@ -368,9 +370,10 @@ static inline void tiny_dense(struct tiny_writer *w, uint32_t layer)
 {
     const struct tiny_model *m = w->model;
     bool biases = m->biases && strcmp(m->arch, "llama") == 0;
+    bool fused = strcmp(m->arch, "phi3") == 0;  // gate and up in one
     const struct tiny_row rows[] = {
-        {"ffn_gate.weight", TINY_MATRIX, 1, m->n_ff, m->n_embd, true},
-        {"ffn_up.weight", TINY_MATRIX, 1, m->n_ff, m->n_embd, true},
+        {"ffn_gate.weight", TINY_MATRIX, 1, m->n_ff, m->n_embd, !fused},
+        {"ffn_up.weight", TINY_MATRIX, 1, (fused ? 2 : 1) * m->n_ff, m->n_embd, true},
         {"ffn_down.weight", TINY_MATRIX, 1, m->n_embd, m->n_ff, true},
         {"ffn_gate.bias", TINY_BIAS, 1, 0, m->n_ff, biases},
         {"ffn_up.bias", TINY_BIAS, 1, 0, m->n_ff, biases},

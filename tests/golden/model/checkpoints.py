@@ -78,6 +78,10 @@ VARIANTS.update({
     "smollm3": ("SmolLM3Config", dict(SHAPE, num_hidden_layers=5, no_rope_layer_interval=2,
                                       pad_token_id=None, tie_word_embeddings=True), "float32",
                 None),
+    "phi3": ("Phi3Config", dict(SHAPE, head_dim=None, pad_token_id=None, sliding_window=None),
+             "float32", None),
+    "phi3-window": ("Phi3Config", dict(SHAPE, head_dim=None, pad_token_id=None, sliding_window=8),
+                    "bfloat16", "60KB"),
     "qwen2-windows": ("Qwen2Config", dict(SHAPE, head_dim=None, use_sliding_window=True,
                                           sliding_window=8, max_window_layers=1), "float32", None),
     "deepseek-v3": ("DeepseekV3Config", dict(LATENT, n_group=4, topk_group=2, norm_topk_prob=True,
@@ -101,6 +105,7 @@ VARIANTS.update({
     "gpt-oss-mxfp4": ("GptOssConfig", GPT_OSS, "float32", None),
 })
 ARCHS = {"llama": "llama", "mistral": "llama", "mixtral": "llama", "qwen2": "qwen2", "smollm3": "smollm3",
+         "phi3": "phi3",
          "qwen3": "qwen3", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
          "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2", "glm4_moe_lite": "deepseek2"}
 N_TOKENS = 48
@@ -180,7 +185,8 @@ NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
          "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
          "self_attn.kv_a_layernorm": "attn_kv_a_norm", "self_attn.kv_b_proj": "attn_kv_b",
          "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp",
-         "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+         "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "self_attn.qkv_proj": "attn_qkv",
+         "mlp.gate_up_proj": "ffn_up"}
 for shared in ("mlp.shared_expert.", "mlp.shared_experts."):
     NAMES.update({f"{shared}{kind}_proj": f"ffn_{kind}_shexp" for kind in ("gate", "up", "down")})
 
@@ -259,7 +265,7 @@ def write_gguf(path, model, dtype):
     writer.add_key_length(config.qk_nope_head_dim + n_rot if latent else head_dim)
     writer.add_value_length(config.v_head_dim if latent else head_dim)
     write_mixture_keys(writer, arch, config)
-    if getattr(config, "sliding_window", None) and (arch in ("llama", "gpt-oss")
+    if getattr(config, "sliding_window", None) and (arch in ("llama", "gpt-oss", "phi3")
                                                     or config.use_sliding_window):
         writer.add_sliding_window(config.sliding_window)
         if arch.startswith("qwen"):
@@ -435,7 +441,9 @@ WALK_EXEMPT = {
 EXEMPT = {name for names in WALK_EXEMPT.values() for name in names}
 # Of dense layers where there are none; of windows where use_sliding_window is false or names none.
 NO_WINDOWS = {"sliding_window", "use_sliding_window"}
-EXEMPT_OF = {"smollm3": NO_WINDOWS | {"no_rope_layer_interval"},  # no_rope_layers says it
+EXEMPT_OF = {"phi3": {"original_max_position_embeddings"},  # of longrope, which is refused
+             "phi3-window": {"original_max_position_embeddings"},
+             "smollm3": NO_WINDOWS | {"no_rope_layer_interval"},  # no_rope_layers says it
              "qwen3-moe": NO_WINDOWS | {"intermediate_size"},
              "qwen3-moe-raw": NO_WINDOWS | {"intermediate_size"},
              "qwen2-moe": NO_WINDOWS | {"intermediate_size"}, "qwen2": NO_WINDOWS,

@@ -117,6 +117,11 @@ def model_smollm3(file):
         **common(file), head_dim=file.get("attention.key_length"), no_rope_layer_interval=4))
 
 
+def model_phi3(file):
+    return hf.Phi3ForCausalLM(hf.Phi3Config(
+        **common(file), sliding_window=file.get("attention.sliding_window")))
+
+
 def model_qwen2(file):
     return hf.Qwen2ForCausalLM(hf.Qwen2Config(
         **common(file), head_dim=file.get("attention.key_length")))
@@ -174,7 +179,8 @@ def model_deepseek2(file):
         **config, topk_method="group_limited_greedy" if limited else "greedy"))
 
 
-MODELS = {"llama": model_llama, "smollm3": model_smollm3, "qwen2": model_qwen2, "qwen3": model_qwen3,
+MODELS = {"llama": model_llama, "smollm3": model_smollm3, "phi3": model_phi3,
+          "qwen2": model_qwen2, "qwen3": model_qwen3,
           "qwen2moe": model_qwen2moe, "qwen3moe": model_qwen3moe, "gpt-oss": model_gpt_oss,
           "deepseek2": model_deepseek2}
 
@@ -189,7 +195,7 @@ NAMES = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
          "attn_q_a_norm": "self_attn.q_a_layernorm", "attn_q_b": "self_attn.q_b_proj",
          "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
          "attn_kv_a_norm": "self_attn.kv_a_layernorm", "attn_kv_b": "self_attn.kv_b_proj",
-         "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+         "attn_qkv": "self_attn.qkv_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 SHARED = {"deepseek2": "mlp.shared_experts", "qwen2moe": "mlp.shared_expert"}
 
 
@@ -249,7 +255,8 @@ def layer_state(file, n):
         base, part = name.rsplit(".", 1)
         if file.arch in ("llama", "smollm3") and base in ("attn_q", "attn_k"):
             value = unpermute(value, file.get("attention.key_length"))
-        out[f"{NAMES[base]}.{part}"] = value
+        fused = file.arch == "phi3" and base == "ffn_up"
+        out[f"{'mlp.gate_up_proj' if fused else NAMES[base]}.{part}"] = value
     return {f"model.layers.{n}.{name}": value for name, value in out.items()}
 
 
