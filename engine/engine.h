@@ -44,6 +44,7 @@ struct engine_options {
     size_t prefill_chunk;     // prompt tokens in one step; 0 = 512
     bool no_prefix_cache;
     bool no_speculation;
+    bool precise;  // numerics class: activations of quantised products to 15 bits instead of 8
 };
 
 enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_DRAINING };
@@ -69,6 +70,7 @@ struct engine_info {
     const char *model_name;
     const char *fingerprint;  // "fp_..." : changes exactly when answers could
     const char *cpu_level;
+    const char *numerics;       // "fast" "precise"
     const char *chat_template;  // source text, "" when the model has none
     const char *reply_format;   // how its replies are read ("hermes"), "" without a template
     bool thinks;                // its replies may have a thought

@@ -44,6 +44,7 @@ struct model_options engine_model_options(const struct engine_options *options,
         .rows_max = options->parallel + options->prefill_chunk + n_drafts,
         .outputs_max = options->parallel + n_drafts,
         .ctx_size = options->ctx_size,
+        .is_precise = options->precise,
     };
 }
 

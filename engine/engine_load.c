@@ -174,7 +174,8 @@ static char *make_model_id(const struct engine_options *options)
     return mem_memdup0(name, n);
 }
 
-/* Changes exactly when answers could: with the weights, the arithmetic, or our version. */
+/* Changes exactly when answers could: with the weights, the arithmetic, or our version; names the
+ * numerics class. */
 static void make_fingerprint(struct engine *e)
 {
     uint8_t model[SHA256_BYTES], all[SHA256_BYTES];
@@ -183,6 +184,7 @@ static void make_fingerprint(struct engine *e)
     int n = snprintf(e->fingerprint, sizeof e->fingerprint, "fp_");
     for (size_t i = 0; i < 8; i++)
         n += snprintf(e->fingerprint + n, sizeof e->fingerprint - (size_t)n, "%02x", all[i]);
+    snprintf(e->fingerprint + n, sizeof e->fingerprint - (size_t)n, "_%s", e->info.numerics);
 }
 
 static enum status fill_info(struct engine *e, int64_t start_ns, struct error *err)
@@ -192,6 +194,7 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
     e->model_id = make_model_id(&e->options);
     if (e->model_id == NULL)
         return error_set(err, ERR_MEMORY, "no memory for the model's name");
+    info->numerics = e->options.precise ? "precise" : "fast";
     make_fingerprint(e);
     info->model_id = e->model_id;
     info->architecture = model->architecture;

@@ -13,7 +13,7 @@
 #include "engine/scheduler/scheduler.h"
 #include "engine/scheduler/text_pool.h"
 
-enum { FINGERPRINT_BYTES = 24 };
+enum { FINGERPRINT_BYTES = 32 };
 
 struct engine {
     struct engine_options options;  // strings are copies, defaults are filled in

@@ -96,6 +96,8 @@ void api_props(struct request *request, struct http_exchange *exchange)
     buf_append_json(&body, info->fingerprint, strlen(info->fingerprint));
     buf_append_text(&body, ",\"cpu_level\":");
     buf_append_json(&body, info->cpu_level, strlen(info->cpu_level));
+    buf_append_text(&body, ",\"numerics\":");
+    buf_append_json(&body, info->numerics, strlen(info->numerics));
     buf_printf(&body,
                ",\"n_ctx\":%zu,\"n_ctx_train\":%zu,\"total_slots\":%zu,\"threads\":%zu,"
                "\"n_params\":%" PRIu64 ",\"weight_bytes\":%zu,\"kv_bytes\":%zu,"

@@ -353,6 +353,10 @@ static int command(struct program *program)
         log_error("--speculation: ngram or off, not '%s'", options->speculation);
         return EXIT_USAGE;
     }
+    if (strcmp(options->numerics, "fast") != 0 && strcmp(options->numerics, "precise") != 0) {
+        log_error("--numerics: fast or precise, not '%s'", options->numerics);
+        return EXIT_USAGE;
+    }
     return run(program);
 }
 

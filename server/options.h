@@ -23,6 +23,7 @@ struct options {
     bool no_prefix_cache;
     const char *speculation;
     const char *cpu;
+    const char *numerics;
     const char *quantize;
     uint64_t key_jobs;
     bool strict_params;

@@ -30,12 +30,14 @@ enum { PANEL_ROWS = 16, ACT_BLOCK = 32, KV_BLOCK_TOKENS = 32, ATTENTION_SPLIT_TO
  *                                  first 16 in the low half, last 16 in the high half
  * n_cols is a multiple of 32 (rows are padded with zeros by the producer when they are not). Filled
  * by quantize_q8, read by the products; sum is in halves because Q6_K scales 16 columns. One
- * allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. */
+ * allocation each, rows at a stride of n_cols bytes and n_cols / 32 elements. Kernels know single
+ * rows; with has_rest (numerics class precise, see matmul.h) each row of a step is two of them. */
 struct q8_rows {
     int8_t *q;
     float *d;
     int32_t *sum;
     size_t n_cols;
+    bool has_rest;
 };
 
 /* y[row * y_stride + 16 * panel + lane], row < n_rows, for panels [0, n_panels) at `panels`.

@@ -5,7 +5,9 @@
  * enough to stay in its L2 while the kernel passes over them once for each group of rows. The
  * kernels' bits depend neither on the rows beside a row nor on how panels are grouped, so neither
  * does the result. The last panel of a weight whose rows are no multiple of 16 goes through a small
- * tile, because columns past n_rows belong to somebody else.
+ * tile, because columns past n_rows belong to somebody else. In the precise class a row and its
+ * rest are neighbours of one product into a tile, whose pairs are then added: the weights are
+ * unpacked once for both.
  *
  * OpenBLAS multiplies F32 weights only where the host has no vector level of our own
  * (gemm_f32_blas): in tiles whose bits cannot depend on the batch our kernels are faster than each
@@ -25,6 +27,9 @@ enum {
     ITEM_BYTES = 32 * 1024,   // weights worth a grab from the pool: about 2 us of streaming
     EDGE_ROWS = 64,           // of the tile for a partial last panel
     MANY_ROWS = 20,           // rows from which a run pays for preparing all of them
+    PAIR_ROWS = 24,           // of the tile for rows with a rest: enough for every level's many
+    PAIR_FLOATS = 6144,       // of that tile: 24 KB of the worker's stack
+    REST_COLS = 256,          // of a row's rest at a time
 };
 
 struct matmul_task {
@@ -37,6 +42,27 @@ struct matmul_task {
 bool weight_needs_q8(const struct weight *weight)
 {
     return weight->dtype != DTYPE_F32 && weight->dtype != DTYPE_F16 && weight->dtype != DTYPE_BF16;
+}
+
+void activations_quantize(const struct kernels *kernels, const struct activations *x, size_t row)
+{
+    const struct q8_rows *q8 = &x->q8;
+    if (!q8->q)
+        return;
+    const float *from = x->f32 + row * x->n_cols;
+    size_t n_blocks = x->n_cols / ACT_BLOCK, at = row * (1 + q8->has_rest);
+    int8_t *q = q8->q + at * x->n_cols;
+    float *d = q8->d + at * n_blocks;
+    int32_t *sum = q8->sum + at * n_blocks;
+    kernels->quantize_q8(from, x->n_cols, q, d, sum);
+    for (size_t first = 0, n; q8->has_rest && first < x->n_cols; first += n) {
+        float rest[REST_COLS];
+        n = x->n_cols - first < REST_COLS ? x->n_cols - first : REST_COLS;
+        for (size_t i = 0; i < n; i++)
+            rest[i] = from[first + i] - d[(first + i) / ACT_BLOCK] * (float)q[first + i];
+        size_t block = n_blocks + first / ACT_BLOCK;
+        kernels->quantize_q8(rest, n, q + x->n_cols + first, d + block, sum + block);
+    }
 }
 
 static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
@@ -81,6 +107,30 @@ static struct rows rows_of(const struct matmul_task *task, const struct matmul_p
                          part->n_rows ? part->n_rows : x->n_rows};
 }
 
+/* The same for rows with a rest: both by one product into a tile, then added. */
+static void multiply_pairs(gemm_q8_fn *gemm, const uint8_t *panels, size_t panel_bytes,
+                           size_t n_panels, const struct q8_rows *x, size_t row, size_t n_rows,
+                           float *y, size_t y_stride)
+{
+    float tile[PAIR_FLOATS] __attribute__((aligned(64)));
+    size_t rows_most = n_rows < PAIR_ROWS ? n_rows : PAIR_ROWS;
+    size_t panels_most = PAIR_FLOATS / (2 * rows_most * PANEL_ROWS);
+    for (size_t panel = 0, n; panel < n_panels; panel += n) {
+        n = n_panels - panel < panels_most ? n_panels - panel : panels_most;
+        size_t width = n * PANEL_ROWS;
+        for (size_t first = 0; first < n_rows; first += rows_most) {
+            size_t rows = n_rows - first < rows_most ? n_rows - first : rows_most;
+            gemm(panels + panel * panel_bytes, n, x, 2 * (row + first), 2 * rows, tile, width);
+            for (size_t r = 0; r < rows; r++) {
+                const float *pair = tile + 2 * r * width;
+                float *to = y + (first + r) * y_stride + panel * PANEL_ROWS;
+                for (size_t i = 0; i < width; i++)
+                    to[i] = pair[i] + pair[width + i];
+            }
+        }
+    }
+}
+
 /* n_panels panels of one weight from `panels` on, rows [row, row + n_rows) of x. */
 static void multiply(const struct matmul_task *task, const struct activations *x,
                      const struct weight *weight, const uint8_t *panels, size_t n_panels,
@@ -88,7 +138,11 @@ static void multiply(const struct matmul_task *task, const struct activations *x
 {
     if (weight_needs_q8(weight)) {
         gemm_q8_fn *gemm = task->kernels->gemm_q8[weight->dtype];
-        gemm(panels, n_panels, &x->q8, row, n_rows, y, y_stride);
+        if (x->q8.has_rest)
+            multiply_pairs(gemm, panels, weight->panel_bytes, n_panels, &x->q8, row, n_rows, y,
+                           y_stride);
+        else
+            gemm(panels, n_panels, &x->q8, row, n_rows, y, y_stride);
         return;
     }
     gemm_float_fn *gemm = gemm_float_of(task->kernels, weight->dtype);

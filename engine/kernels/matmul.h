@@ -4,7 +4,15 @@
  *     aligned, or two threads share a line of each row at the edge of their panels
  *
  * Work is dealt out over panels. Bits do not depend on n_rows, on the row's place in the batch or
- * on the threads. F32 weights run through OpenBLAS (gemm_f32_blas) on hosts whose best level is
+ * on the threads.
+ *
+ * Numerics class. fast: a quantised product reads its activations once rounded, to 8 bits. precise:
+ * each row x is carried as two rows, 2r and 2r + 1 of struct q8_rows, about 15 bits together:
+ *   (q1, d1) = quantize_q8(x)
+ *   rest[i]  = x[i] - d1 * q1[i]     two roundings in f32, to nearest even
+ *   (q2, d2) = quantize_q8(rest)
+ *   y        = gemm(q1, d1) + gemm(q2, d2), each as the kernels specify it, one addition
+ * F32 weights run through OpenBLAS (gemm_f32_blas) on hosts whose best level is
  * scalar and through gemm_f32 on all others; a lower --cpu level uses no OpenBLAS. */
 #ifndef WICARA_KERNELS_MATMUL_H
 #define WICARA_KERNELS_MATMUL_H
@@ -24,10 +32,12 @@ struct weight {
 /* Activations in both forms; a producer fills the ones that its consumers' types need. */
 struct activations {
     const float *f32;   // [n_rows, n_cols] or NULL
-    struct q8_rows q8;  // q NULL when no consumer is quantised
+    struct q8_rows q8;  // q NULL when no consumer is quantised; 2 * n_rows rows with has_rest
     size_t n_rows;
     size_t n_cols;
 };
+/* Fills x->q8 of one row from x->f32, when it has a quantised form. */
+void activations_quantize(const struct kernels *kernels, const struct activations *x, size_t row);
 
 bool weight_needs_q8(const struct weight *weight);
 void matmul(const struct kernels *kernels, struct pool *pool, const struct weight *weight,

@@ -52,17 +52,13 @@ struct activations input_of(const struct forward *f, size_t n_rows, size_t n_col
     const struct scratch *s = &f->model->scratch;
     struct activations x = {.f32 = s->input, .n_rows = n_rows, .n_cols = n_cols};
     if (q8)
-        x.q8 = (struct q8_rows){s->q8.q, s->q8.d, s->q8.sum, n_cols};
+        x.q8 = q8_of_width(&s->q8, n_cols);
     return x;
 }
 
 void quantize_input(const struct forward *f, const struct activations *x, size_t row)
 {
-    if (!x->q8.q)
-        return;
-    size_t n_blocks = x->n_cols / ACT_BLOCK;
-    f->model->kernels->quantize_q8(x->f32 + row * x->n_cols, x->n_cols, x->q8.q + row * x->n_cols,
-                                   x->q8.d + row * n_blocks, x->q8.sum + row * n_blocks);
+    activations_quantize(f->model->kernels, x, row);
 }
 
 void quantize_input_row(const struct forward *f, const void *arguments, size_t row)

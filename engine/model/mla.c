@@ -113,7 +113,7 @@ static struct activations by_head(const struct forward *f, size_t n_cols, bool q
     struct activations x = {
         .f32 = m->by_head, .n_rows = f->model->config.n_heads * f->n_rows, .n_cols = n_cols};
     if (q8)
-        x.q8 = (struct q8_rows){m->q8.q, m->q8.d, m->q8.sum, n_cols};
+        x.q8 = q8_of_width(&m->q8, n_cols);
     return x;
 }
 

@@ -10,8 +10,9 @@
 #include "engine/base/mem.h"
 #include "engine/model/model_state.h"
 
-/* Names the arithmetic; to be changed with any change of a kernel's specification. */
-#define NUMERICS_CLASS "portable-1"
+/* Names of the arithmetic; to be changed with any change of a kernel's specification. */
+#define NUMERICS_FAST    "portable-1"
+#define NUMERICS_PRECISE "portable-1 with rests"
 
 /* ---- scratch ---- */
 
@@ -144,14 +145,15 @@ static size_t describe(const struct model *model, char *text, size_t bytes_max)
         text, bytes_max,
         "%s %s|kv f16 32|%s|%zu %zu %zu %zu %zu %zu %zu %zu|%a %a|rope %zu %d %d %a %a %a %a %a %a"
         "|moe %zu %zu %zu %zu %zu %zu %zu %d %d %a|mla %zu %zu %zu %zu|window %zu",
-        NUMERICS_CLASS, model->weights.has_f32 ? model->kernels->name : "any", c->arch->name,
-        c->n_layers, c->n_embd, c->n_ff, c->n_heads, c->n_kv_heads, c->head_dim, c->value_dim,
-        c->n_vocab, (double)c->rms_epsilon, (double)c->attention_scale, rope->n_rot,
-        (int)rope->scaling, (int)rope->smooth, rope->base, rope->factor, rope->original_ctx,
-        rope->attention_factor, rope->beta_fast, rope->beta_slow, moe->n_experts, moe->n_used,
-        moe->n_ff, moe->n_ff_shared, moe->n_dense_layers, moe->n_groups, moe->n_groups_used,
-        (int)moe->score, (int)moe->weights_norm, (double)moe->weights_scale, mla->q_rank,
-        mla->kv_rank, mla->nope_dim, mla->value_dim, c->window);
+        model->is_precise ? NUMERICS_PRECISE : NUMERICS_FAST,
+        model->weights.has_f32 ? model->kernels->name : "any", c->arch->name, c->n_layers,
+        c->n_embd, c->n_ff, c->n_heads, c->n_kv_heads, c->head_dim, c->value_dim, c->n_vocab,
+        (double)c->rms_epsilon, (double)c->attention_scale, rope->n_rot, (int)rope->scaling,
+        (int)rope->smooth, rope->base, rope->factor, rope->original_ctx, rope->attention_factor,
+        rope->beta_fast, rope->beta_slow, moe->n_experts, moe->n_used, moe->n_ff, moe->n_ff_shared,
+        moe->n_dense_layers, moe->n_groups, moe->n_groups_used, (int)moe->score,
+        (int)moe->weights_norm, (double)moe->weights_scale, mla->q_rank, mla->kv_rank,
+        mla->nope_dim, mla->value_dim, c->window);
     assert(n > 0 && (size_t)n < bytes_max);
     return (size_t)n;
 }
@@ -228,6 +230,7 @@ static enum status create(struct model **out, const struct model_file *file,
     model->rows_max = options->rows_max;
     model->outputs_max = options->outputs_max;
     model->ctx_size = options->ctx_size;
+    model->is_precise = options->is_precise;
     model->n_workers = n_threads;
     model->is_measured = pool == NULL;
     status = open_steps(model, file, pool, err);

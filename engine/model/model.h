@@ -27,6 +27,7 @@ struct model_options {
     size_t rows_max;     // most rows in a step
     size_t outputs_max;  // most rows with logits in a step
     size_t ctx_size;     // tokens of one sequence (rope tables), 0 = the file's training context
+    bool is_precise;     // numerics class: activations of quantised products have a rest (matmul.h)
     struct account *account;
 };
 
@@ -61,7 +62,7 @@ struct model_info {
 };
 const struct model_info *model_info(const struct model *model);
 const struct kv_layout *model_kv_layout(const struct model *model);
-/* Digest of everything that KV contents depend on (weights, KV type and layout, kernel level class,
+/* Digest of everything that KV contents depend on (weights, KV type and layout, numerics class,
  * rope settings): the root of the prefix cache and the source of system_fingerprint. */
 void model_digest(const struct model *model, uint8_t out[SHA256_BYTES]);
 

@@ -9,6 +9,14 @@
 #include "engine/model/rope.h"
 #include "engine/model/weights.h"
 
+/* The rows of a buffer with another number of columns, at most the buffer's. */
+static inline struct q8_rows q8_of_width(const struct q8_rows *q8, size_t n_cols)
+{
+    struct q8_rows rows = *q8;
+    rows.n_cols = n_cols;
+    return rows;
+}
+
 /* Mixture of experts in one step. A pair is a row and one of the experts it goes through; pairs are
  * sorted by expert, rows ascending within one. P = R * n_used pairs. */
 struct moe_scratch {
@@ -47,7 +55,8 @@ struct mla_scratch {
     size_t by_head_cols;
 };
 
-/* Buffers of one step, R = rows_max rows. Strides of product outputs are multiples of 16. */
+/* Buffers of one step, R = rows_max rows. Strides of product outputs are multiples of 16. Buffers
+ * of quantised rows have twice the rows that are named in the numerics class precise. */
 struct scratch {
     float *x;              // [R, n_embd] residual stream
     float *y;              // [R, y_stride] output of the attention or feed-forward block
@@ -86,6 +95,7 @@ struct model {
     size_t rows_max;
     size_t outputs_max;
     size_t ctx_size;
+    bool is_precise;   // numerics class
     size_t n_workers;  // most threads of a pool that forward may be given
     bool is_measured;  // model_measure(): sizes are known, nothing is in memory
     struct scratch scratch;

@@ -32,7 +32,7 @@ static struct activations activations_of(const float *f32, const struct q8_rows 
 {
     struct activations x = {.f32 = f32, .n_rows = n_rows, .n_cols = n_cols};
     if (use_q8)
-        x.q8 = (struct q8_rows){q8->q, q8->d, q8->sum, n_cols};
+        x.q8 = q8_of_width(q8, n_cols);
     return x;
 }
 
@@ -97,8 +97,8 @@ static void gather_pair(const struct forward *f, const void *arguments, size_t p
         !weight_needs_q8(&mix->layer->up_exps.first))
         memcpy(m->x + pair * n, mix->x.f32 + row * n, n * sizeof *m->x);
     if (mix->x.q8.q) {
-        size_t n_blocks = n / ACT_BLOCK;
-        memcpy(m->x_q8.q + pair * n, mix->x.q8.q + row * n, n);
+        size_t n_q = n * (1 + mix->x.q8.has_rest), n_blocks = n_q / ACT_BLOCK;
+        memcpy(m->x_q8.q + pair * n_q, mix->x.q8.q + row * n_q, n_q);
         memcpy(m->x_q8.d + pair * n_blocks, mix->x.q8.d + row * n_blocks,
                n_blocks * sizeof *m->x_q8.d);
         memcpy(m->x_q8.sum + pair * n_blocks, mix->x.q8.sum + row * n_blocks,

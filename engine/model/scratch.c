@@ -15,10 +15,12 @@ static size_t max_of(size_t a, size_t b)
 }
 
 /* R rows of up to n_cols columns; the stored n_cols is that of rows that fill it. */
-static struct q8_rows carve_q8(struct carve *from, size_t rows, size_t n_cols)
+static struct q8_rows carve_q8(struct carve *from, const struct model *model, size_t rows,
+                               size_t n_cols)
 {
     size_t cols = round_up(n_cols, ACT_BLOCK);
-    struct q8_rows q8 = {.n_cols = n_cols};
+    struct q8_rows q8 = {.n_cols = n_cols, .has_rest = model->is_precise};
+    rows *= 1 + model->is_precise;
     q8.q = carve(from, rows * cols, sizeof *q8.q);
     q8.d = carve(from, rows * (cols / ACT_BLOCK), sizeof *q8.d);
     q8.sum = carve(from, rows * (cols / ACT_BLOCK), sizeof *q8.sum);
@@ -48,14 +50,14 @@ static void lay_out_moe(struct moe_scratch *m, const struct model *model, size_t
     m->parts = carve(from, 2 * n_parts, sizeof *m->parts);
     m->out = carve(from, pairs * y_stride, sizeof *m->out);
     m->x = m->out;
-    m->x_q8 = carve_q8(from, pairs, config->n_embd);
+    m->x_q8 = carve_q8(from, model, pairs, config->n_embd);
     m->wide = carve(from, pairs * m->wide_stride, sizeof *m->wide);
     m->hidden = carve(from, pairs * moe->n_ff, sizeof *m->hidden);
-    m->hidden_q8 = carve_q8(from, pairs, moe->n_ff);
+    m->hidden_q8 = carve_q8(from, model, pairs, moe->n_ff);
     if (moe->n_ff_shared > 0) {
         m->shared_wide = carve(from, rows * m->shared_stride, sizeof *m->shared_wide);
         m->shared_hidden = carve(from, rows * moe->n_ff_shared, sizeof *m->shared_hidden);
-        m->shared_q8 = carve_q8(from, rows, moe->n_ff_shared);
+        m->shared_q8 = carve_q8(from, model, rows, moe->n_ff_shared);
     }
 }
 
@@ -70,7 +72,7 @@ static void lay_out_mla(struct mla_scratch *m, const struct model *model, struct
     m->low = carve(from, rows * m->low_stride, sizeof *m->low);
     m->q = carve(from, rows * n_q, sizeof *m->q);
     m->by_head = carve(from, config->n_heads * rows * m->by_head_cols, sizeof *m->by_head);
-    m->q8 = carve_q8(from, config->n_heads * rows, m->by_head_cols);
+    m->q8 = carve_q8(from, model, config->n_heads * rows, m->by_head_cols);
     m->weights = carve(from, config->n_heads, sizeof *m->weights);
     m->parts = carve(from, config->n_heads, sizeof *m->parts);
 }
@@ -96,7 +98,7 @@ bool scratch_lay_out(struct scratch *s, const struct model *model, uint8_t *memo
     s->y = carve(&from, rows * s->y_stride, sizeof *s->y);
     s->wide = carve(&from, rows * max_of(s->qkv_stride, s->ff_stride), sizeof *s->wide);
     s->input = carve(&from, rows * s->input_cols, sizeof *s->input);
-    s->q8 = carve_q8(&from, rows, s->input_cols);
+    s->q8 = carve_q8(&from, model, rows, s->input_cols);
     s->cos_sin = carve(&from, rows * config->rope.n_rot, sizeof *s->cos_sin);
     s->row_block = carve(&from, model->kv_layout.n_groups * rows, sizeof *s->row_block);
     s->output_row = carve(&from, rows, sizeof *s->output_row);

@@ -554,6 +554,7 @@ enum status engine_open(struct engine **out, const struct engine_options *option
                              .architecture = "fake",
                              .model_name = "Fake",
                              .fingerprint = "fp_fake",
+                             .numerics = options->precise ? "precise" : "fast",
                              .cpu_level = options->cpu_level ? options->cpu_level : "scalar",
                              .chat_template = "{{ fake }}",
                              .reply_format = "hermes",

@@ -38,7 +38,8 @@ def test_help_and_version():
 
 @pytest.mark.parametrize("args", [
     ["--nope"], ["--port"], ["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["stray"],
-    ["--config", "/does/not/exist"], ["--log-level", "loud"], ["--speculation", "maybe"], ["--insecure=maybe"],
+    ["--config", "/does/not/exist"], ["--log-level", "loud"], ["--speculation", "maybe"],
+    ["--numerics", "exact"], ["--insecure=maybe"],
     ["--kv-memory", "12Q"], ["--host", "no such host"], ["--model", "/x", "--api-key", "a b"],
     ["--web-dir", "/does/not/exist"], ["--model", "/x", "--host", "0.0.0.0"]])
 def test_wrong_usage_is_2(args):
@@ -395,3 +396,4 @@ def test_props(fake):
     props = json.loads(body)
     assert status == 200 and props["n_ctx"] == 4096 and props["chat_template"] == "{{ fake }}"
     assert props["parameters"]["temperature"] == {"default": 0.8, "min": 0, "max": 2}
+    assert props["numerics"] == "fast"

@@ -405,6 +405,33 @@ static void every_level_gives_the_same_bytes(void **state)
         }
 }
 
+/* Each numerics class has answers and a fingerprint of its own, which names it. */
+static void numerics_classes(void **state)
+{
+    (void)state;
+    static struct answer answers[2];
+    char fingerprints[2][64];
+    struct job_request r = DEFAULTS;
+    r.messages_json = "[{\"role\":\"user\",\"content\":\"the hen\"}]";
+    r.top_logprobs = 5;
+    r.max_tokens = 8;
+    r.ignore_eos = true;
+    for (size_t precise = 0; precise < 2; precise++) {
+        struct engine *engine =
+            open_engine((struct engine_options){.model_path = paths[0], .precise = precise});
+        const struct engine_info *info = engine_info(engine);
+        assert_string_equal(info->numerics, precise ? "precise" : "fast");
+        snprintf(fingerprints[precise], sizeof fingerprints[precise], "%s", info->fingerprint);
+        size_t n = strlen(info->fingerprint), n_name = strlen(info->numerics);
+        assert_true(n == 3 + 16 + 1 + n_name);
+        assert_string_equal(info->fingerprint + n - n_name, info->numerics);
+        ask(engine, &r, &answers[precise]);
+        engine_close(engine);
+    }
+    assert_memory_not_equal(fingerprints[0], fingerprints[1], 3 + 16);
+    assert_false(same_answer(&answers[0], &answers[1]));
+}
+
 static void usage_and_reasons_are_right(void **state)
 {
     (void)state;
@@ -718,6 +745,7 @@ int main(void)
         cmocka_unit_test(windows_make_the_pool_smaller),
         cmocka_unit_test(preemption_changes_nothing),
         cmocka_unit_test(every_level_gives_the_same_bytes),
+        cmocka_unit_test(numerics_classes),
         cmocka_unit_test(usage_and_reasons_are_right),
         cmocka_unit_test(the_prefix_cache_is_reported),
         cmocka_unit_test(texts_and_ids),

@@ -4,8 +4,8 @@
 N different requests (greedy and seeded) are answered each alone by a first server, without
 speculation. Then other servers answer them all at once, over the thread counts, prefill chunks, with
 and without the prefix cache and speculation, with a KV pool so small that sequences are preempted,
-and after a restart. Token ids and the top-20 log-probabilities, printed in full float precision, must
-be identical every time. The requests go over every way of sampling and stopping, several choices,
+and after a restart; some of it once more in the numerics class precise. Token ids and the top-20
+log-probabilities, printed in full float precision, must be identical every time. The requests go over every way of sampling and stopping, several choices,
 scored prompts and echoed completions.
 
     same_bytes.py --model FILE [--binary build/release/wicara] [--count 64] [--quick]
@@ -68,6 +68,7 @@ def make_requests(count, quick):
     return requests
 
 
+PRECISE = ["--numerics", "precise"]
 EXTRAS = [
     {},
     {"dry_multiplier": 0.8, "repetition_penalty": 1.1, "repeat_last_n": 40},
@@ -149,6 +150,15 @@ def cases(quick):
     yield "tiny KV pool, chunk 16", ["--threads", 2, "--prefill-chunk", 16, "--kv-memory", "24M"], "preempt"
 
 
+def precise_cases(quick):
+    """The same in the numerics class precise, whose answers are others."""
+    if not quick:
+        for threads in (1, 3):
+            yield f"precise, {threads} threads, no cache", ["--threads", threads, "--no-prefix-cache"], "decode"
+        yield "precise, tiny KV pool", ["--threads", 2, "--kv-memory", "24M"], "preempt"
+    yield "precise, chunk 16, 4 sequences", ["--threads", 2, "--prefill-chunk", 16, "--parallel", 4], None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True)
@@ -179,7 +189,13 @@ def main():
         with Server(args.binary, args.model, "--threads", threads, *common) as server:
             wrong = differing(reference, ask_alone(server, requests))
             check(f"{threads} threads, alone, after a restart", not wrong, f"{len(wrong)} differ" if wrong else "")
-    for name, flags, expect in cases(args.quick):
+    todo = [(requests, reference, case) for case in cases(args.quick)]
+    few = requests[:8] if args.quick else requests
+    with Server(args.binary, args.model, *PRECISE, "--threads", 2, "--speculation", "off", *common) as server:
+        precise = ask_alone(server, few)
+    check("precise answers are not those of fast", precise != reference[:len(few)])
+    todo += [(few, precise, (name, PRECISE + flags, expect)) for name, flags, expect in precise_cases(args.quick)]
+    for requests, reference, (name, flags, expect) in todo:
         with Server(args.binary, args.model, *common, *flags) as server:
             for _ in range(8):  # whether a pool overflows or a guess pays depends on times too
                 answers = ask_together(server, requests)

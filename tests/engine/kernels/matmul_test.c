@@ -62,19 +62,24 @@ static struct weight weight_create(enum dtype dtype, size_t n_rows, uint32_t str
     return weight;
 }
 
-static struct activations activations_create(const struct kernels *kernels, size_t n_rows)
+static struct activations activations_of_class(const struct kernels *kernels, size_t n_rows,
+                                               bool precise)
 {
     float *f32 = mem_alloc_array(n_rows * COLS, sizeof(float));
     struct activations x = {.f32 = f32, .n_rows = n_rows, .n_cols = COLS};
-    x.q8 = (struct q8_rows){mem_alloc(n_rows * COLS), mem_alloc(n_rows * COLS / 8),
-                            mem_alloc(n_rows * COLS / 8), COLS};
+    size_t n = n_rows * COLS * (1 + precise);
+    x.q8 = (struct q8_rows){mem_alloc(n), mem_alloc(n / 8), mem_alloc(n / 8), COLS, precise};
     assert_true(f32 && x.q8.q && x.q8.d && x.q8.sum);
     for (size_t i = 0; i < n_rows * COLS; i++)
         f32[i] = random_float(99, i);
     for (size_t row = 0; row < n_rows; row++)
-        kernels->quantize_q8(f32 + row * COLS, COLS, x.q8.q + row * COLS,
-                             x.q8.d + row * COLS / ACT_BLOCK, x.q8.sum + row * COLS / ACT_BLOCK);
+        activations_quantize(kernels, &x, row);
     return x;
+}
+
+static struct activations activations_create(const struct kernels *kernels, size_t n_rows)
+{
+    return activations_of_class(kernels, n_rows, false);
 }
 
 static void activations_free(struct activations *x)
@@ -207,6 +212,84 @@ static void parts_may_have_rows_of_their_own(void **state)
     pool_free(pool);
 }
 
+/* y of one row in the class precise, by its definition in matmul.h and the scalar kernels. */
+static void precise_row(const struct weight *weight, const float *x, float *y)
+{
+    const struct kernels *scalar = table(CPU_SCALAR);
+    enum { BLOCKS = COLS / ACT_BLOCK, OUT_MAX = 160 };
+    int8_t q[COLS];
+    float d[BLOCKS], rest[COLS], first[OUT_MAX], second[OUT_MAX];
+    int32_t sum[BLOCKS];
+    struct q8_rows row = {q, d, sum, COLS, false};
+    gemm_q8_fn *gemm = scalar->gemm_q8[weight->dtype];
+    scalar->quantize_q8(x, COLS, q, d, sum);
+    gemm(weight->panels, weight->n_panels, &row, 0, 1, first, OUT_MAX);
+    for (size_t i = 0; i < COLS; i++)
+        rest[i] = x[i] - d[i / ACT_BLOCK] * (float)q[i];
+    scalar->quantize_q8(rest, COLS, q, d, sum);
+    gemm(weight->panels, weight->n_panels, &row, 0, 1, second, OUT_MAX);
+    for (size_t i = 0; i < weight->n_rows; i++)
+        y[i] = first[i] + second[i];
+}
+
+/* Rows with a rest: the definition's bits at every level, in any batch and on any threads; float
+ * weights take no notice. */
+static void rests_are_added(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1, 2, 9, 24, 25, 65, ROWS_MAX};
+    for (int level = 0; level <= (int)kernels_best_level(); level++) {
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            const struct kernels *kernels = table((enum cpu_level)level);
+            if (level == CPU_SCALAR && counts[c] > 9)
+                continue;
+            struct activations x = activations_of_class(kernels, counts[c], true);
+            struct activations fast = activations_create(kernels, counts[c]);
+            struct parts all, plain;
+            struct pool *pool;
+            assert_int_equal(pool_create(&pool, 1 + c % 3, NULL), OK);
+            parts_create(&all, counts[c]);
+            parts_create(&plain, counts[c]);
+            matmul_many(kernels, pool, all.part, 4, &x);
+            matmul_many(kernels, pool, plain.part, 4, &fast);
+            for (size_t row = 0; row < counts[c]; row++) {
+                for (size_t i = 0; i < 4; i++) {
+                    size_t n = all.weights[i].n_rows;
+                    const float *at = all.y[i] + row * all.stride[i];
+                    float wanted[160];
+                    if (weight_needs_q8(&all.weights[i]))
+                        precise_row(&all.weights[i], x.f32 + row * COLS, wanted);
+                    else
+                        memcpy(wanted, plain.y[i] + row * plain.stride[i], n * sizeof(float));
+                    assert_memory_equal(at, wanted, n * sizeof(float));
+                    for (size_t col = n; col < all.stride[i]; col++)
+                        assert_true(at[col] == -777.0f);
+                }
+            }
+            parts_free(&all);
+            parts_free(&plain);
+            activations_free(&x);
+            activations_free(&fast);
+            pool_free(pool);
+        }
+    }
+}
+
+/* What two rows hold of x: 1 / 127 / 254 of a block's largest value at most, twice half a step. */
+static void two_rows_hold_15_bits(void **state)
+{
+    (void)state;
+    struct activations x = activations_of_class(table(kernels_best_level()), 3, true);
+    for (size_t i = 0; i < 3 * (size_t)COLS; i++) {
+        size_t at = i / COLS * 2 * COLS + i % COLS;
+        const float *d = x.q8.d;
+        float held = d[at / ACT_BLOCK] * (float)x.q8.q[at] +
+                     d[(at + COLS) / ACT_BLOCK] * (float)x.q8.q[at + COLS];
+        assert_true(fabsf(held - x.f32[i]) <= 1.01f / 127 / 254 / 2);
+    }
+    activations_free(&x);
+}
+
 static void no_rows_is_nothing(void **state)
 {
     (void)state;
@@ -281,6 +364,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batch_equals_rows_alone),
         cmocka_unit_test(parts_may_have_rows_of_their_own),
+        cmocka_unit_test(rests_are_added),
+        cmocka_unit_test(two_rows_hold_15_bits),
         cmocka_unit_test(no_rows_is_nothing),
         cmocka_unit_test(blas_rows_do_not_see_each_other),
         cmocka_unit_test(levels),

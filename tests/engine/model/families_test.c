@@ -46,9 +46,43 @@ static void logits_equal_transformers(void **state)
         struct runner r = open_runner(tiny, kernels_best_level(), 2);
         struct sequence *s = runner_sequence(&r);
         assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
-        compare_golden(tiny, whole);
+        compare_golden(tiny, false, whole);
         sequence_free(s);
         runner_close(&r);
+    }
+}
+
+/* The numerics class precise: as close to transformers as with float weights, and the same bits
+ * for other chunks, threads and levels. A class has a digest of its own, prefixes are not shared. */
+static void precise_logits_equal_transformers(void **state)
+{
+    (void)state;
+    for (EACH_FAMILY(tiny)) {
+        if (!is_quantised(tiny))
+            continue;
+        int32_t tokens[PROMPT];
+        make_prompt(tokens, 7, tiny->n_vocab);
+        uint8_t digests[2][SHA256_BYTES];
+        struct runner r = open_runner(tiny, kernels_best_level(), 1);
+        model_digest(r.model, digests[0]);
+        runner_close(&r);
+        for (int run = 0; run < 3; run++) {
+            enum cpu_level level = run == 2 ? CPU_SCALAR : kernels_best_level();
+            size_t n_tokens = run == 2 ? 24 : PROMPT;
+            assert_int_equal(runner_open_class(&r, tiny, level, 2, true, NULL), OK);
+            model_digest(r.model, digests[1]);
+            assert_memory_not_equal(digests[0], digests[1], SHA256_BYTES);
+            struct sequence *s = runner_sequence(&r);
+            assert_int_equal(runner_prefill(&r, s, tokens, n_tokens, run ? 7 : (size_t)PROMPT,
+                                            run ? other : whole),
+                             OK);
+            if (run)
+                assert_same_bits("chunks and levels, precise", tiny, 0, n_tokens);
+            else
+                compare_golden(tiny, true, whole);
+            sequence_free(s);
+            runner_close(&r);
+        }
     }
 }
 
@@ -236,6 +270,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_equal_transformers),
+        cmocka_unit_test(precise_logits_equal_transformers),
         cmocka_unit_test(chunks_change_no_bit),
         cmocka_unit_test(threads_and_levels_change_no_bit),
         cmocka_unit_test(neighbours_change_no_bit),

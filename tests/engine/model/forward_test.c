@@ -41,7 +41,7 @@ static void logits_equal_transformers(void **state)
         struct runner r = open_runner(tiny, kernels_best_level(), 2);
         struct sequence *s = runner_sequence(&r);
         assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
-        compare_golden(tiny, whole);
+        compare_golden(tiny, false, whole);
         sequence_free(s);
         runner_close(&r);
     }

@@ -16,8 +16,9 @@ struct runner {
     size_t n_vocab;
 };
 
-static inline enum status runner_open(struct runner *r, const struct tiny_model *tiny,
-                                      enum cpu_level level, size_t n_threads, struct error *err)
+static inline enum status runner_open_class(struct runner *r, const struct tiny_model *tiny,
+                                            enum cpu_level level, size_t n_threads, bool precise,
+                                            struct error *err)
 {
     char path[64];
     const struct kernels *kernels;
@@ -30,8 +31,10 @@ static inline enum status runner_open(struct runner *r, const struct tiny_model 
     status = model_file_open(&r->file, path, err);
     if (status == OK)
         status = pool_create(&r->pool, n_threads, err);
-    struct model_options options = {
-        .kernels = kernels, .rows_max = RUNNER_ROWS, .outputs_max = RUNNER_ROWS};
+    struct model_options options = {.kernels = kernels,
+                                    .rows_max = RUNNER_ROWS,
+                                    .outputs_max = RUNNER_ROWS,
+                                    .is_precise = precise};
     if (status == OK)
         status = model_open(&r->model, r->file, &options, r->pool, err);
     unlink(path);
@@ -43,6 +46,12 @@ static inline enum status runner_open(struct runner *r, const struct tiny_model 
     for (size_t g = 0; g < KV_GROUPS_MAX; g++)
         n_blocks[g] = RUNNER_BLOCKS;
     return kv_cache_create(&r->cache, model_kv_layout(r->model), n_blocks, root, true, err);
+}
+
+static inline enum status runner_open(struct runner *r, const struct tiny_model *tiny,
+                                      enum cpu_level level, size_t n_threads, struct error *err)
+{
+    return runner_open_class(r, tiny, level, n_threads, false, err);
 }
 
 static inline void runner_close(struct runner *r)

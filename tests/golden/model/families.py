@@ -9,7 +9,8 @@ authors' code fixes (gpt-oss's period of windows and its ramp without rounding) 
 at some positions of one prompt of 300 tokens go, as raw float32 [positions, vocabulary], into
 NAME.f32. Keys and values, or the latent vectors, are rounded to f16 before attention, as our cache
 stores them, and the inputs of quantised matrices to 8 bits in blocks of 32; everything else is
-the reference's own.
+the reference's own. NAME_precise.f32 of the quantised ones is without the latter: what the numerics
+class "precise" is held against.
 
 Run by hand or by `make golden`; made with torch 2.13.0, transformers 5.23.0, gguf 0.17.
 """
@@ -272,6 +273,9 @@ def state_of(file, n_layers):
 
 # ---- our two roundings ----
 
+PRECISE = False  # inputs of products as they are
+
+
 def halve(x):
     return x.half().float()
 
@@ -292,6 +296,8 @@ def round_cache(model):
 
 
 def quantise(x):
+    if PRECISE:
+        return x
     blocks = x.unflatten(-1, (-1, 32))
     scale = blocks.abs().amax(-1, keepdim=True) / 127
     return (torch.round(blocks / scale.clamp_min(1e-30)) * scale).flatten(-2)
@@ -366,9 +372,15 @@ def main():
     for path in sorted(pathlib.Path(sys.argv[1]).glob("*.gguf")):
         if names and path.stem not in names:
             continue
-        logits = logits_of(File(path))
-        (HERE / f"{path.stem}.f32").write_bytes(logits.tobytes())
-        print(path.stem, "max", float(np.abs(logits).max()), "std", float(logits.std()))
+        for ending in ["", "_precise"]:
+            global PRECISE
+            PRECISE = ending != ""
+            file = File(path)
+            if PRECISE and not file.quantised:
+                continue
+            logits = logits_of(file)
+            (HERE / f"{path.stem}{ending}.f32").write_bytes(logits.tobytes())
+            print(path.stem + ending, "max", float(np.abs(logits).max()), "std", float(logits.std()))
 
 
 if __name__ == "__main__":

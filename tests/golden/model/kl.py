@@ -5,7 +5,7 @@ For every text: token ids, then logits at all positions from three engines; KL d
 engine's distribution from the float32 one, and how often the best token agrees.
 
     kl.py --model FILE --cli build/release/tests/golden/model/logits_cli --peer-source build/peers/source
-          --peer-lib build/peers/build/bin [--texts FILE ...] [--tokens-max 2600] [--work DIR]
+          --peer-lib build/peers/build/bin [--texts FILE ...] [--tokens-max 2600] [--work DIR] [--precise]
 
 Needs torch 2.13.0, transformers 5.23.0, gguf, numpy, tokenizers. The texts default to an English one,
 a Chinese one and C code, of which two run past 2,048 tokens. Ends with a line per requirement:
@@ -85,7 +85,7 @@ def our_logits(args, ids, index):
     source, target = f"{args.work}/ids{index}.bin", f"{args.work}/ours{index}.bin"
     np.asarray([1, len(ids), *ids], np.int32).tofile(source)
     subprocess.run([args.cli, args.model, source, target, f"threads={args.threads}",
-                    f"chunk={args.chunk}"], check=True, stdout=subprocess.DEVNULL)
+                    f"chunk={args.chunk}", f"precise={int(args.precise)}"], check=True, stdout=subprocess.DEVNULL)
     return np.fromfile(target, np.float32).reshape(len(ids), -1)
 
 
@@ -147,6 +147,7 @@ def main():
     parser.add_argument("--peer-source", default="build/peers/source")
     parser.add_argument("--peer-lib", default="build/peers/build/bin")
     parser.add_argument("--texts", nargs="*", default=TEXTS)
+    parser.add_argument("--precise", action="store_true", help="ours in the numerics class precise")
     parser.add_argument("--tokens-max", type=int, default=2600)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--chunk", type=int, default=512)

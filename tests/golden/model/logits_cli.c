@@ -7,7 +7,8 @@
  *   logits_cli MODEL.gguf bench [key=value ...]
  *
  * keys: chunk=512 (rows a step), threads=N, cpu=scalar|avx2|avx512, batch=0 (1: chunks of all
- * sequences share a step), sequences=1 prompt=512 decode=64 (bench), repeat=1 */
+ * sequences share a step), sequences=1 prompt=512 decode=64 (bench), repeat=1, precise=0 (1: the
+ * numerics class precise) */
 #include <stdio.h>
 
 #include "engine/base/clock.h"
@@ -15,7 +16,7 @@
 #include "engine/model/model.h"
 
 struct options {
-    size_t chunk, threads, sequences, prompt, decode, repeat, batch;
+    size_t chunk, threads, sequences, prompt, decode, repeat, batch, precise;
     enum cpu_level level;
 };
 
@@ -44,7 +45,7 @@ static bool parse(struct options *options, int argc, char **argv)
     } keys[] = {{"chunk", &options->chunk},         {"threads", &options->threads},
                 {"sequences", &options->sequences}, {"prompt", &options->prompt},
                 {"decode", &options->decode},       {"repeat", &options->repeat},
-                {"batch", &options->batch}};
+                {"batch", &options->batch},         {"precise", &options->precise}};
     for (int i = 0; i < argc; i++) {
         char *equals = strchr(argv[i], '=');
         bool known = false;
@@ -74,7 +75,11 @@ static int session_open(struct session *s, const char *path, size_t tokens_max)
         pool_create(&s->pool, s->options.threads, &err) != OK)
         return fail("start", &err);
     struct model_options options = {
-        .kernels = kernels, .rows_max = s->options.chunk, .outputs_max = s->options.chunk};
+        .kernels = kernels,
+        .rows_max = s->options.chunk,
+        .outputs_max = s->options.chunk,
+        .is_precise = s->options.precise != 0,
+    };
     int64_t start = clock_ns();
     if (model_file_open(&s->file, path, &err) != OK ||
         model_open(&s->model, s->file, &options, s->pool, &err) != OK)

@@ -14,7 +14,9 @@ scores. Without it products with quantised weights round their inputs to 8 bits,
 for a model as small as the default one is most of the difference.
 
     scores.py --model FILE [--binary build/release/wicara] [--items 40] [--float32]
-              [--mean 0.02] [--p99 0.15]
+              [--numerics precise] [--mean 0.02] [--p99 0.15]
+
+--numerics precise carries them to 15 bits and meets the bounds.
 
 Ends with status 1 when a bound is broken. Needs torch and transformers (build/venv-full).
 """
@@ -82,6 +84,7 @@ def main():
     parser.add_argument("--binary", default="build/release/wicara")
     parser.add_argument("--items", type=int, default=len(PROMPTS))
     parser.add_argument("--float32", action="store_true")
+    parser.add_argument("--numerics", default="fast", choices=["fast", "precise"])
     parser.add_argument("--mean", type=float, default=0.02)
     parser.add_argument("--p99", type=float, default=0.15)
     parser.add_argument("--margin", type=float, default=0.5, help="of the sums, in nats")
@@ -98,7 +101,7 @@ def main():
 
 def judge(args, model, served):
     differences, choices, wrong_choices, wrong_best = [], 0, 0, 0
-    with Server(args.binary, served) as server:
+    with Server(args.binary, served, "--numerics", args.numerics) as server:
         for prompt in PROMPTS[:args.items]:
             n_before = len(encode(server, prompt))
             batch = [encode(server, prompt + ending) for ending in ENDINGS]
