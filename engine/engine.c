@@ -39,6 +39,9 @@ static enum status check_options(const struct engine_options *o, struct error *e
         status = check_option("prefill_chunk", o->prefill_chunk, PREFILL_CHUNK_MAX, err);
     if (status == OK)
         status = check_option("ctx_size", o->ctx_size, INT32_MAX / 2, err);
+    struct engine_sampling sampling;
+    if (status == OK)
+        status = engine_sampling_read(&sampling, NULL, o->sampling, err);
     enum cpu_level level;
     if (status == OK && o->cpu_level != NULL && !kernels_level_parse(o->cpu_level, &level))
         return error_set_param(err, ERR_INVALID, "cpu", "there is no CPU level \"%s\"",
@@ -59,22 +62,18 @@ static void free_options(struct engine_options *o)
     mem_free((char *)o->model_path);
     mem_free((char *)o->model_alias);
     mem_free((char *)o->cpu_level);
+    mem_free((char *)o->sampling);
 }
 
 static bool copy_options(struct engine_options *to, const struct engine_options *from)
 {
     *to = *from;
     engine_fill_defaults(to);
-    to->model_path = to->model_alias = to->cpu_level = NULL;
-    const char *path = from->model_path, *alias = from->model_alias, *level = from->cpu_level;
-    if (copy_option(&path))
-        to->model_path = path;
-    if (copy_option(&alias))
-        to->model_alias = alias;
-    if (copy_option(&level))
-        to->cpu_level = level;
-    return path != NULL && (from->model_alias == NULL || alias != NULL) &&
-           (from->cpu_level == NULL || level != NULL);
+    const char **const texts[] = {&to->model_path, &to->model_alias, &to->cpu_level, &to->sampling};
+    bool is_complete = true;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        is_complete = copy_option(texts[i]) && is_complete;
+    return is_complete;
 }
 
 /* Publishes the end of loading. A drain that came meanwhile stays. */

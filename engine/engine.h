@@ -14,6 +14,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/histogram.h"
+#include "engine/engine_sampling.h"
 
 struct engine;
 struct job;
@@ -21,7 +22,7 @@ struct job;
 enum {
     ENGINE_STOPS_MAX = 16,        // stop strings of one request
     ENGINE_STOP_BYTES_MAX = 256,  // bytes of one stop string
-    ENGINE_CHOICES_MAX = 8,       // n
+    ENGINE_CHOICES_MAX = 32,      // n
     ENGINE_LOGIT_BIAS_MAX = 1024,
     ENGINE_STOP_TOKENS_MAX = 64,
     ENGINE_BAD_WORDS_MAX = 128,   // texts of one request, each of at most
@@ -44,6 +45,7 @@ struct engine_options {
     size_t prefill_chunk;     // prompt tokens in one step; 0 = 512
     bool no_prefix_cache;
     bool no_speculation;
+    const char *sampling;  // defaults of requests over the file's, see engine_sampling.h
     bool precise;  // numerics class: activations of quantised products to 15 bits instead of 8
 };
 
@@ -70,7 +72,8 @@ struct engine_info {
     const char *model_name;
     const char *fingerprint;  // "fp_..." : changes exactly when answers could
     const char *cpu_level;
-    const char *numerics;       // "fast" "precise"
+    const char *numerics;  // "fast" "precise"
+    struct engine_sampling sampling;
     const char *chat_template;  // source text, "" when the model has none
     const char *reply_format;   // how its replies are read ("hermes"), "" without a template
     bool thinks;                // its replies may have a thought
@@ -182,6 +185,7 @@ struct job_request {
 
     /* Zero turns each of these off. */
     bool include_stop;  // the stop string, or the text of the stop token, is shown
+    bool show_control;  // control tokens have text, but for the answer's end and a reply's markers
     const int32_t *stop_tokens;
     size_t n_stop_tokens;
     size_t min_tokens;       // no end of the answer and no stop before

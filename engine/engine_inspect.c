@@ -227,11 +227,15 @@ enum status engine_inspect(struct inspect_report *out, const struct engine_optio
     enum status status = model_file_open(&file, options->model_path, err);
     if (status == OK)
         status = engine_quantize_file(options, file, err);
+    struct engine_sampling sampling;
+    if (status == OK)
+        status = engine_sampling_read(&sampling, file, options->sampling, err);
     if (status != OK) {
         model_file_close(file);
         return status;
     }
     out->is_folder = stat(options->model_path, &info) == 0 && S_ISDIR(info.st_mode);
+    out->sampling = sampling;
     read_metadata(out, file);
     measure(out, file, options, &model);
     if (model.status != OK)

@@ -30,6 +30,7 @@ struct inspect_report {
 
     uint64_t n_layers, n_embd, n_heads, n_kv_heads, n_experts, n_experts_used, n_vocab, ctx_train;
 
+    struct engine_sampling sampling;        // what requests that say nothing get
     char tokenizer[INSPECT_TEXT_BYTES];     // "gpt2 (llama-bpe)"
     size_t template_bytes;                  // 0 = none
     char reply_format[INSPECT_TEXT_BYTES];  // how replies are read, "hermes"; "" without a template

@@ -174,13 +174,16 @@ static char *make_model_id(const struct engine_options *options)
     return mem_memdup0(name, n);
 }
 
-/* Changes exactly when answers could: with the weights, the arithmetic, or our version; names the
- * numerics class. */
+/* Changes exactly when answers could: with the weights, the arithmetic, what requests are sampled
+ * with by default, or our version; names the numerics class. */
 static void make_fingerprint(struct engine *e)
 {
     uint8_t model[SHA256_BYTES], all[SHA256_BYTES];
     model_digest(e->model, model);
-    sha256(all, model, sizeof model, WICARA_VERSION, strlen(WICARA_VERSION), NULL, 0);
+    char sampling[SAMPLING_TEXT_BYTES];
+    engine_sampling_text(&e->info.sampling, sampling);
+    sha256(all, model, sizeof model, WICARA_VERSION, strlen(WICARA_VERSION), sampling,
+           strlen(sampling));
     int n = snprintf(e->fingerprint, sizeof e->fingerprint, "fp_");
     for (size_t i = 0; i < 8; i++)
         n += snprintf(e->fingerprint + n, sizeof e->fingerprint - (size_t)n, "%02x", all[i]);
@@ -195,6 +198,9 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
     if (e->model_id == NULL)
         return error_set(err, ERR_MEMORY, "no memory for the model's name");
     info->numerics = e->options.precise ? "precise" : "fast";
+    enum status status = engine_sampling_read(&info->sampling, e->file, e->options.sampling, err);
+    if (status != OK)
+        return status;
     make_fingerprint(e);
     info->model_id = e->model_id;
     info->architecture = model->architecture;

@@ -8,9 +8,9 @@ void api_chat(struct request *request, struct http_exchange *exchange)
     struct generation_request wanted;
     struct error err = {OK, "", ""};
     size_t n_bytes;
+    const struct request_rules rules = app_request_rules(request->app);
     const char *text = http_body(exchange, &n_bytes);
-    if (chat_request_parse(&wanted, text, n_bytes, request->app->model_id,
-                           request->app->options->strict_params, &err) != OK) {
+    if (chat_request_parse(&wanted, text, n_bytes, &rules, &err) != OK) {
         reply_failure(request, exchange, &err);
         return;
     }

@@ -59,7 +59,7 @@ void api_model(struct request *request, struct http_exchange *exchange)
 }
 
 /* Defaults of the numeric parameters, for settings dialogs. */
-static void write_defaults(struct buf *out)
+static void write_defaults(const struct engine_sampling *sampling, struct buf *out)
 {
     size_t n_params;
     const struct param *table = params_table(&n_params);
@@ -69,8 +69,19 @@ static void write_defaults(struct buf *out)
         if (!(param->endpoints & ENDPOINT_CHAT) || param->kind != PARAM_HONOURED ||
             param->min > param->max)
             continue;
-        buf_printf(out, "%s\"%s\":{\"default\":%g,\"min\":%g,\"max\":%.10g}", first ? "" : ",",
-                   param->name, param->default_number, param->min, param->max);
+        static const char *const origins[] = {"", ",\"from\":\"model\"", ",\"from\":\"option\""};
+        double value = param->default_number;
+        enum sampling_origin origin = SAMPLING_BUILT_IN;
+        for (size_t field = 0; field < SAMPLING_FIELDS; field++) {
+            if (strcmp(engine_sampling_name(field), param->name) == 0)
+                origin = sampling->fields[field].origin;
+            if (origin != SAMPLING_BUILT_IN) {
+                value = sampling->fields[field].value;
+                break;
+            }
+        }
+        buf_printf(out, "%s\"%s\":{\"default\":%.10g,\"min\":%g,\"max\":%.10g%s}", first ? "" : ",",
+                   param->name, value, param->min, param->max, origins[origin]);
         first = false;
     }
 }
@@ -104,7 +115,7 @@ void api_props(struct request *request, struct http_exchange *exchange)
                "\"load_seconds\":%.3f,\"parameters\":{",
                info->ctx_size, info->ctx_train, info->parallel, info->threads, info->n_parameters,
                info->weight_bytes, info->kv_bytes, info->load_seconds);
-    write_defaults(&body);
+    write_defaults(&info->sampling, &body);
     buf_append_text(&body, "},\"chat_template\":");
     buf_append_json(&body, info->chat_template, strlen(info->chat_template));
     buf_append_text(&body, ",\"version\":\"" WICARA_VERSION "\"}");

@@ -14,7 +14,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
 #include "server/chat_request.h"
-#include "server/generation_request.h"
+#include "server/generation.h"
 
 enum { REPLY_BYTES_MAX = 128 << 20 };
 
@@ -202,11 +202,12 @@ static enum status read_body(struct text_work *work, struct http_exchange *excha
                                               ENDPOINT_CHAT};
     static const enum job_kind kinds[] = {JOB_TOKENIZE, JOB_DETOKENIZE, JOB_RENDER, JOB_TOKENIZE};
     const struct app *app = work->request->app;
-    bool strict = app->options->strict_params, chat = endpoints[work->kind] == ENDPOINT_CHAT;
+    const struct request_rules rules = app_request_rules(app);
+    bool chat = endpoints[work->kind] == ENDPOINT_CHAT;
     size_t n_bytes;
     const char *text = http_body(exchange, &n_bytes);
     enum status status = (chat ? generation_request_begin : generation_request_open)(
-        body, endpoints[work->kind], text, n_bytes, app->model_id, strict, err);
+        body, endpoints[work->kind], text, n_bytes, &rules, err);
     job->kind = kinds[work->kind];
     if (status != OK)
         return status;

@@ -322,10 +322,10 @@ enum status chat_end_check(const struct params *params, struct arena *arena,
 }
 
 enum status chat_request_parse(struct generation_request *request, const char *text, size_t n_bytes,
-                               const char *model_id, bool strict, struct error *err)
+                               const struct request_rules *rules, struct error *err)
 {
     enum status status =
-        generation_request_begin(request, ENDPOINT_CHAT, text, n_bytes, model_id, strict, err);
+        generation_request_begin(request, ENDPOINT_CHAT, text, n_bytes, rules, err);
     const struct params *params = &request->params;
     struct job_request *job = &request->job;
     if (status == OK)

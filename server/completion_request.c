@@ -99,11 +99,11 @@ static enum status read_prompt_options(struct generation_request *request, struc
 }
 
 enum status completion_request_parse(struct generation_request *request, const char *text,
-                                     size_t n_bytes, const char *model_id, bool strict,
+                                     size_t n_bytes, const struct request_rules *rules,
                                      struct error *err)
 {
-    enum status status = generation_request_begin(request, ENDPOINT_COMPLETIONS, text, n_bytes,
-                                                  model_id, strict, err);
+    enum status status =
+        generation_request_begin(request, ENDPOINT_COMPLETIONS, text, n_bytes, rules, err);
     if (status == OK)
         status = read_prompts(request, err);
     if (status == OK)

@@ -80,7 +80,8 @@ void completion_gather(struct answer *answer, const struct job_event *event)
         answer_write_float(&choice->token_logprobs, token->logprob);
         write_top(&choice->top_logprobs, token, token->n_top);
         buf_printf(&choice->text_offset, "%zu", offset);
-        offset += token->is_control ? 0 : count_characters(token->bytes, token->n_bytes);
+        if (!token->is_control || answer->shape.show_control)
+            offset += count_characters(token->bytes, token->n_bytes);
     }
     if (answer->shape.return_token_ids) {
         answer_write_token_ids(&choice->token_ids, event->tokens, event->n_tokens,

@@ -305,6 +305,15 @@ static enum status submit_parts(struct generation *generation, struct http_excha
     return status;
 }
 
+struct request_rules app_request_rules(const struct app *app)
+{
+    bool is_ready = engine_state(app->engine) == ENGINE_READY;
+    return (struct request_rules){.model_id = app->model_id,
+                                  .strict = app->options->strict_params,
+                                  .sampling =
+                                      is_ready ? &engine_info(app->engine)->sampling : NULL};
+}
+
 void generation_start(struct request *request, struct http_exchange *exchange,
                       struct generation_request *wanted)
 {

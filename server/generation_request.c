@@ -125,6 +125,27 @@ static void read_sampling(const struct params *params, struct job_request *job)
     job->dry_allowed_length = (int32_t)params->dry_allowed_length;
     job->min_tokens = (size_t)params->min_tokens;
     job->include_stop = params->include_stop;
+    job->show_control = !params->skip_special_tokens;
+}
+
+static bool is_given(const struct generation_request *request, const char *name)
+{
+    const cJSON *node = cJSON_GetObjectItemCaseSensitive(request->body.root, name);
+    return node && !cJSON_IsNull(node);
+}
+
+/* Defaults of the model's file or the command line, for fields that the request leaves out. */
+static void apply_sampling(struct generation_request *request,
+                           const struct engine_sampling *sampling)
+{
+    for (size_t i = 0; i < SAMPLING_FIELDS; i++) {
+        const char *name = engine_sampling_name(i);
+        bool other_name =
+            strcmp(name, "repetition_penalty") == 0 && is_given(request, "repeat_penalty");
+        if (sampling->fields[i].origin != SAMPLING_BUILT_IN && !other_name &&
+            !is_given(request, name))
+            params_set(request->shape.endpoint, &request->params, name, sampling->fields[i].value);
+    }
 }
 
 /* Two names of one field must agree. */
@@ -177,13 +198,14 @@ static void read_numbers(struct generation_request *request)
     job->top_logprobs = -1;
     request->shape.stream = params->stream;
     request->shape.return_token_ids = params->return_token_ids;
+    request->shape.show_control = job->show_control;
     request->shape.n_choices = (size_t)params->n;
     request->shape.n_prompts = 1;
 }
 
 enum status generation_request_open(struct generation_request *request, enum endpoint endpoint,
-                                    const char *text, size_t n_bytes, const char *model_id,
-                                    bool strict, struct error *err)
+                                    const char *text, size_t n_bytes,
+                                    const struct request_rules *rules, struct error *err)
 {
     memset(request, 0, sizeof *request);
     arena_init(&request->arena, ARENA_BYTES_MAX);
@@ -191,18 +213,20 @@ enum status generation_request_open(struct generation_request *request, enum end
     request->shape.endpoint = endpoint;
     enum status status = request_body_parse(&request->body, text, n_bytes, err);
     if (status == OK) {
-        status = params_parse(endpoint, &request->body, strict, &request->params, &request->ignored,
-                              err);
+        status = params_parse(endpoint, &request->body, rules->strict, &request->params,
+                              &request->ignored, err);
     }
-    return status == OK ? request_check_model(&request->params.model, model_id, err) : status;
+    return status == OK ? request_check_model(&request->params.model, rules->model_id, err)
+                        : status;
 }
 
 enum status generation_request_begin(struct generation_request *request, enum endpoint endpoint,
-                                     const char *text, size_t n_bytes, const char *model_id,
-                                     bool strict, struct error *err)
+                                     const char *text, size_t n_bytes,
+                                     const struct request_rules *rules, struct error *err)
 {
-    enum status status =
-        generation_request_open(request, endpoint, text, n_bytes, model_id, strict, err);
+    enum status status = generation_request_open(request, endpoint, text, n_bytes, rules, err);
+    if (status == OK && rules->sampling)
+        apply_sampling(request, rules->sampling);
     if (status == OK)
         status = read_stream_options(request, err);
     if (status == OK)

@@ -35,10 +35,11 @@ struct answer_shape {
     int32_t prompt_logprobs;  // vLLM's list, with so many alternatives; -1 = none
     int32_t top_logprobs;     // alternatives in the legacy lists
     bool return_token_ids;
-    bool logprobs;     // chat: logprobs.content; completions: the legacy lists
-    bool tools;        // chat: the model may call some
-    size_t n_choices;  // to each prompt
-    size_t n_prompts;  // completions: one job each
+    bool show_control;  // control tokens have text
+    bool logprobs;      // chat: logprobs.content; completions: the legacy lists
+    bool tools;         // chat: the model may call some
+    size_t n_choices;   // to each prompt
+    size_t n_prompts;   // completions: one job each
 };
 
 /* A prompt of a completion request: text, or token ids. */
@@ -67,13 +68,19 @@ struct generation_request {
     struct buf ignored;              // value of x-ignored-params, "" when all was honoured
 };
 
-/* Both parse and check a whole body. model_id: the loaded model's; a request for another one is
- * ERR_NOT_FOUND. strict: unknown and ignored fields are errors. On failure the request is released.
+/* What bodies are read by. */
+struct request_rules {
+    const char *model_id;                    // a request for another one is ERR_NOT_FOUND
+    bool strict;                             // unknown and ignored fields are errors
+    const struct engine_sampling *sampling;  // defaults over the table's; NULL = none
+};
+
+/* Both parse and check a whole body. On failure the request is released.
  * Errors: ERR_INVALID, ERR_UNSUPPORTED, ERR_NOT_FOUND with err->param; ERR_MEMORY. */
 enum status chat_request_parse(struct generation_request *request, const char *text, size_t n_bytes,
-                               const char *model_id, bool strict, struct error *err) MUST_CHECK;
+                               const struct request_rules *rules, struct error *err) MUST_CHECK;
 enum status completion_request_parse(struct generation_request *request, const char *text,
-                                     size_t n_bytes, const char *model_id, bool strict,
+                                     size_t n_bytes, const struct request_rules *rules,
                                      struct error *err) MUST_CHECK;
 void generation_request_release(struct generation_request *request);
 
@@ -81,12 +88,14 @@ void generation_request_release(struct generation_request *request);
 
 /* Parses the body against the table of any endpoint and checks the model's name. */
 enum status generation_request_open(struct generation_request *request, enum endpoint endpoint,
-                                    const char *text, size_t n_bytes, const char *model_id,
-                                    bool strict, struct error *err) MUST_CHECK;
+                                    const char *text, size_t n_bytes,
+                                    const struct request_rules *rules,
+                                    struct error *err) MUST_CHECK;
 /* The same, and fills what the two generating endpoints share. */
 enum status generation_request_begin(struct generation_request *request, enum endpoint endpoint,
-                                     const char *text, size_t n_bytes, const char *model_id,
-                                     bool strict, struct error *err) MUST_CHECK;
+                                     const char *text, size_t n_bytes,
+                                     const struct request_rules *rules,
+                                     struct error *err) MUST_CHECK;
 
 /* "default", the id itself or nothing at all. */
 bool model_name_matches(const char *name, const char *model_id);

@@ -133,6 +133,10 @@ void inspect_write_text(const struct inspect_report *r, const char *path, struct
     if (r->reply_format[0])
         buf_printf(out, "replies       read as %s%s\n", r->reply_format,
                    r->template_thinking ? ", with thinking" : "");
+    char sampling[SAMPLING_TEXT_BYTES];
+    engine_sampling_text(&r->sampling, sampling);
+    if (sampling[0])
+        buf_printf(out, "sampling      %s\n", sampling);
     buf_printf(out, "served        %s\n", r->is_served ? "yes" : "no");
     for (size_t i = 0; i < r->n_problems; i++)
         buf_printf(out, "missing       %s\n", r->problems[i]);
@@ -180,7 +184,16 @@ void inspect_write_json(const struct inspect_report *r, const char *path, struct
     write_string(out, "reply_format", r->reply_format);
     buf_printf(out, "  \"template_tools\": %s,\n  \"template_thinking\": %s,\n",
                r->template_tools ? "true" : "false", r->template_thinking ? "true" : "false");
-    buf_append_text(out, "  \"types\": [");
+    buf_append_text(out, "  \"sampling\": {");
+    const char *separator = "";
+    for (size_t i = 0; i < SAMPLING_FIELDS; i++) {
+        if (r->sampling.fields[i].origin == SAMPLING_BUILT_IN)
+            continue;
+        buf_printf(out, "%s\"%s\": %.10g", separator, engine_sampling_name(i),
+                   r->sampling.fields[i].value);
+        separator = ", ";
+    }
+    buf_append_text(out, "},\n  \"types\": [");
     for (size_t i = 0; i < r->n_types; i++) {
         const struct inspect_type *type = &r->types[i];
         buf_printf(out,

@@ -357,6 +357,12 @@ static int command(struct program *program)
         log_error("--numerics: fast or precise, not '%s'", options->numerics);
         return EXIT_USAGE;
     }
+    struct engine_sampling sampling;
+    struct error err = {OK, "", ""};
+    if (engine_sampling_read(&sampling, NULL, options->sampling, &err) != OK) {
+        log_error("%s", err.text);
+        return EXIT_USAGE;
+    }
     return run(program);
 }
 

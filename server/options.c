@@ -72,6 +72,8 @@ static const struct option_row table[] = {
          "guess tokens from the text so far: ngram or off; the answers are the same"),
     TEXT("cpu", NULL, NULL, cpu, "LEVEL",
          "force an instruction set: scalar, avx2, avx512 (default: the best)"),
+    TEXT("sampling", NULL, NULL, sampling, "LIST",
+         "defaults of requests, NAME=VALUE,... over the model's own; builtin: without the model's"),
     TEXT("numerics", NULL, "fast", numerics, "CLASS",
          "fast, or precise: activations to 15 bits instead of 8, for evaluations"),
     TEXT("quantize", NULL, NULL, quantize, "TYPE",

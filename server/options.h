@@ -24,6 +24,7 @@ struct options {
     const char *speculation;
     const char *cpu;
     const char *numerics;
+    const char *sampling;
     const char *quantize;
     uint64_t key_jobs;
     bool strict_params;

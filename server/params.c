@@ -176,6 +176,13 @@ static enum status parse_member(const struct param *param, const cJSON *node,
     return status;
 }
 
+void params_set(enum endpoint endpoint, struct params *out, const char *name, double value)
+{
+    const struct param *param = find(endpoint, name);
+    if (param && param->kind == PARAM_HONOURED && !param->is_node)
+        store_number(param, out, value);
+}
+
 enum status params_parse(enum endpoint endpoint, const struct request_body *body, bool strict,
                          struct params *out, struct buf *names, struct error *err)
 {

@@ -51,8 +51,8 @@ struct params {
         stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt, suffix,
         reasoning_effort, reasoning, thinking, enable_thinking, response_format, guided_json,
         guided_regex, guided_choice, guided_grammar, structured_outputs, grammar, json_schema;
-    bool parallel_tool_calls, stream, logprobs, ignore_eos, return_token_ids, parse_special,
-        with_pieces, return_token_strs, include_stop, echo, add_generation_prompt,
+    bool parallel_tool_calls, skip_special_tokens, stream, logprobs, ignore_eos, return_token_ids,
+        parse_special, with_pieces, return_token_strs, include_stop, echo, add_generation_prompt,
         continue_final_message, return_progress;
     int64_t n, top_k, top_logprobs, legacy_logprobs, max_tokens, max_completion_tokens, min_tokens,
         thinking_token_budget, reasoning_budget, penalty_window, dry_allowed_length, dry_window,
@@ -105,6 +105,9 @@ void request_body_release(struct request_body *body);
  * Errors: ERR_INVALID / ERR_UNSUPPORTED with the field in err->param. */
 enum status params_parse(enum endpoint endpoint, const struct request_body *body, bool strict,
                          struct params *out, struct buf *ignored, struct error *err) MUST_CHECK;
+
+/* Gives a number of the table another value, which must be in its range; unknown names are left. */
+void params_set(enum endpoint endpoint, struct params *out, const char *name, double value);
 
 /* Adds a field's name to the list if it is fit for a header. */
 void params_ignored_add(struct buf *ignored, const char *name);

@@ -92,7 +92,7 @@ static const struct param table[] = {
           "\"continuous_usage_stats\":{\"type\":\"boolean\"},"
           "\"include_obfuscation\":{\"type\":\"boolean\"}}}",
           "include_usage: a last chunk with usage; continuous_usage_stats: usage in each chunk"),
-    HONOUR("n", BOTH, TYPE_INT, RANGE(1, 8), false, 1, n, "answers to the same prompt"),
+    HONOUR("n", BOTH, TYPE_INT, RANGE(1, 32), false, 1, n, "answers to the same prompt"),
     HONOUR("max_tokens", CHAT, TYPE_INT, RANGE(1, INT_MAX_RANGE), false, 0, max_tokens,
            "most tokens of the answer; without it the answer may fill the context"),
     HONOUR("max_tokens", COMPLETIONS, TYPE_INT, RANGE(0, INT_MAX_RANGE), false, 16, max_tokens,
@@ -260,7 +260,9 @@ static const struct param table[] = {
     REFUSE("best_of", BOTH, TYPE_INT, "1", "use n and choose among the answers"),
     REFUSE("use_beam_search", BOTH, TYPE_BOOL, "false", "beam search is not available"),
     REFUSE("stop_regex", BOTH, TYPE_STRING | TYPE_ARRAY, "\"\"|[]", "use stop strings"),
-    REFUSE("skip_special_tokens", BOTH, TYPE_BOOL, "true", "control tokens are never shown"),
+    HONOUR("skip_special_tokens", BOTH, TYPE_BOOL, ANY_RANGE, false, 1, skip_special_tokens,
+           "false: control tokens have text, but for the end of the answer and the markers of "
+           "thoughts and calls"),
     REFUSE("logits_processors", BOTH, TYPE_ANY, "[]", no_sampler),
     REFUSE("tfs_z", BOTH, TYPE_NUMBER, "1", no_sampler),
     REFUSE("top_a", BOTH, TYPE_NUMBER, "0", no_sampler),

@@ -85,7 +85,7 @@ for part; do
         $python tests/golden/model/kl.py --model "$model" --cli "$out/tests/golden/model/logits_cli" \
             --peer-source "$peer" --peer-lib build/peers/build/bin ;;
     scores)
-        $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" --float32
+        $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" --numerics precise
         $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" \
             --mean 0.1 --p99 0.5 ;;
     streamed)

@@ -543,6 +543,23 @@ static enum status read_tables(struct reading *reading)
     return status ? status : put_merges(reading);
 }
 
+/* generation_config.json's sampling, under the keys of a GGUF file. */
+static void put_sampling(struct metadata *out, const struct json_doc *doc)
+{
+    static const char *const names[][2] = {
+        {"temperature", "general.sampling.temp"},
+        {"top_p", "general.sampling.top_p"},
+        {"top_k", "general.sampling.top_k"},
+        {"min_p", "general.sampling.min_p"},
+        {"repetition_penalty", "general.sampling.penalty_repeat"},
+    };
+    for (size_t i = 0; doc->nodes && i < sizeof names / sizeof names[0]; i++) {
+        double value;
+        if (json_f64(doc, json_find(doc, doc->nodes, names[i][0]), &value))
+            metadata_f64(out, names[i][1], value);
+    }
+}
+
 static enum status read_files(struct metadata *out, struct hf_tokenizer_files *files, int dir_fd,
                               struct error *err)
 {
@@ -554,6 +571,8 @@ static enum status read_files(struct metadata *out, struct hf_tokenizer_files *f
     if (!status)
         status = hf_json_read(&files->generation, dir_fd, "generation_config.json", SMALL_BYTES_MAX,
                               err);
+    if (!status)
+        put_sampling(out, &files->generation.doc);
     if (!status)
         status = put_chat_template(out, &files->settings.doc, dir_fd, err);
     if (status)

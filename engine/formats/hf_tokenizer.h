@@ -1,8 +1,9 @@
 /* The tokenizer files of a checkpoint directory as metadata. Private to engine/formats.
  *
  * Tables go under GGUF's keys: tokenizer.ggml.tokens, token_type, merges, the ids of special
- * tokens, whether BOS and EOS are added; the chat template under tokenizer.chat_template. What GGUF
- * has no keys for goes under keys of our own:
+ * tokens, whether BOS and EOS are added; the chat template under tokenizer.chat_template, the
+ * sampling of generation_config.json under general.sampling.*. What GGUF has no keys for goes under
+ * keys of our own:
  *
  *   tokenizer.ggml.model                       "huggingface"
  *   tokenizer.huggingface.normalizer           these three as their JSON text; absent when null

@@ -24,7 +24,7 @@
 
 enum {
     BATCH_JOBS_MAX = 1024,  // waiting and running
-    BATCH_CHOICES_MAX = 8,
+    BATCH_CHOICES_MAX = 32,
     BATCH_SEQUENCES_MAX = 256,  // running
 };
 

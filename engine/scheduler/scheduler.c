@@ -176,6 +176,7 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     if (status != OK)
         return status;
     choice->output.matcher.include = request->include_stop;
+    choice->output.decoder.show_control = request->show_control;
     choice->tokens = mem_alloc_array(n_max, sizeof *choice->tokens);
     if (choice->tokens == NULL)
         return error_set(err, ERR_MEMORY, "no memory for %zu tokens", n_max);

@@ -571,6 +571,8 @@ enum status engine_open(struct engine **out, const struct engine_options *option
                              .kv_blocks = 128,
                              .kv_block_tokens = 32,
                              .load_seconds = 0.01};
+    if (engine_sampling_read(&engine->info.sampling, NULL, options->sampling, err) != OK)
+        return err->status;
     struct histogram *times[] = {&engine->ttft,  &engine->itl,     &engine->e2e,
                                  &engine->queue, &engine->prefill, &engine->decode};
     struct histogram *sizes[] = {&engine->rows, &engine->batch, &engine->prompts, &engine->lengths};

@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import struct
+import subprocess
 import tempfile
 
 import pytest
@@ -62,7 +63,9 @@ def checkpoint():
             max_position_embeddings=256, rms_norm_eps=1e-6, rope_theta=10000.0,
             tie_word_embeddings=True, hidden_act="silu", torch_dtype="float16")))
         (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|s|>"}))
-        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [420, 421]}))
+        (folder / "generation_config.json").write_text(json.dumps(
+            {"eos_token_id": [420, 421], "temperature": 0.6, "top_k": 20, "top_p": 7, "min_p": None,
+             "do_sample": True}))
         (folder / "chat_template.jinja").write_text(
             "{% for m in messages %}<|l|>{{ m.role }}: {{ m.content }}\n{% endfor %}")
         names = list(tensors())
@@ -93,6 +96,31 @@ def test_serves_a_directory(checkpoint):
         assert composed["choices"] == answer["choices"]
     finally:
         assert server.stop() == 0
+
+
+def test_sampling_of_the_checkpoint(checkpoint):
+    """generation_config.json's values are the defaults; what is out of range is not taken."""
+    fingerprints = set()
+    for flags, temperature, top_k, origin in (
+            ([], 0.6, 20, "model"), (["--sampling", "builtin"], 0.8, 0, None),
+            (["--sampling", "temperature=0"], 0, 20, "option")):
+        server = servers.Server(servers.REAL_BIN, str(checkpoint), flags)
+        try:
+            props = json.loads(server.get("/props")[2])
+            fingerprints.add(props["system_fingerprint"])
+            props = props["parameters"]
+            assert (props["temperature"]["default"], props["top_k"]["default"]) == (temperature, top_k)
+            assert props["temperature"].get("from") == origin
+            assert (props["top_p"]["default"], props["min_p"]["default"]) == (1, 0.05)
+            if temperature == 0:  # a request that says nothing is greedy
+                answers = [ask(server, temperature=None, seed=seed)["choices"] for seed in (1, 2)]
+                assert answers[0] == answers[1] == ask(server, top_k=0)["choices"]
+        finally:
+            assert server.stop() == 0
+    assert len(fingerprints) == 3
+    text = subprocess.run([servers.REAL_BIN, "inspect", str(checkpoint)], capture_output=True,
+                          text=True, check=False).stdout
+    assert "sampling      temperature=0.6,top_k=20\n" in text
 
 
 def test_quantises_at_load(checkpoint):

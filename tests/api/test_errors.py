@@ -60,7 +60,7 @@ CASES = [
     (chat(stream="yes"), "stream"),
     (chat(stream=1), "stream"),
     (chat(n=0), "n"),
-    (chat(n=9), "n"),
+    (chat(n=33), "n"),
     (chat(n=1000000), "n"),
     (chat(n=1.5), "n"),
     (chat(n="1"), "n"),
@@ -329,7 +329,7 @@ def test_text_endpoints(fake, path, body, param):
 
 
 def test_values_at_the_limits_pass(fake):
-    for fields in ({"n": 8}, {"temperature": 2}, {"temperature": 0}, {"top_p": 0}, {"top_p": 1},
+    for fields in ({"n": 32}, {"skip_special_tokens": False}, {"temperature": 2}, {"temperature": 0}, {"top_p": 0}, {"top_p": 1},
                    {"top_k": -1}, {"top_k": 0}, {"min_p": 1}, {"presence_penalty": -2},
                    {"repetition_penalty": 100}, {"repetition_penalty": 1e-300},
                    {"stop": ["x" * 256] * 16}, {"max_tokens": 2**31 - 1}, {"max_tokens": 5.0},

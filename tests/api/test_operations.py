@@ -39,7 +39,7 @@ def test_help_and_version():
 @pytest.mark.parametrize("args", [
     ["--nope"], ["--port"], ["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["stray"],
     ["--config", "/does/not/exist"], ["--log-level", "loud"], ["--speculation", "maybe"],
-    ["--numerics", "exact"], ["--insecure=maybe"],
+    ["--numerics", "exact"], ["--model", "/x", "--sampling", "temperature=9"], ["--insecure=maybe"],
     ["--kv-memory", "12Q"], ["--host", "no such host"], ["--model", "/x", "--api-key", "a b"],
     ["--web-dir", "/does/not/exist"], ["--model", "/x", "--host", "0.0.0.0"]])
 def test_wrong_usage_is_2(args):
@@ -397,3 +397,12 @@ def test_props(fake):
     assert status == 200 and props["n_ctx"] == 4096 and props["chat_template"] == "{{ fake }}"
     assert props["parameters"]["temperature"] == {"default": 0.8, "min": 0, "max": 2}
     assert props["numerics"] == "fast"
+
+
+def test_sampling_defaults_by_option(launch):
+    server = launch("--sampling", "temperature=0.25,top_k=7", "--numerics", "precise")
+    props = json.loads(server.get("/props")[2])
+    parameters = props["parameters"]
+    assert parameters["temperature"] == {"default": 0.25, "min": 0, "max": 2, "from": "option"}
+    assert parameters["top_k"]["default"] == 7 and "from" not in parameters["top_p"]
+    assert props["numerics"] == "precise"

@@ -33,6 +33,31 @@ def test_stream_equals_whole(real_client):
         assert (text, finish) == (whole.message.content, whole.finish_reason)
 
 
+def test_special_tokens_are_shown_when_asked_for(real):
+    """The start of a message, forced into the answer: silent, or text like any other token."""
+    start = real.post("/tokenize", {"content": "<|im_start|>", "parse_special": True})[2]["tokens"]
+    assert len(start) == 1
+    body = {"prompt": "Once", "max_tokens": 2, "temperature": 0, "logprobs": 0, "logit_bias": {str(start[0]): 100}}
+    silent = real.post("/v1/completions", body)[2]["choices"][0]
+    shown = real.post("/v1/completions", {**body, "skip_special_tokens": False})[2]["choices"][0]
+    assert (silent["text"], shown["text"]) == ("", 2 * "<|im_start|>")
+    assert silent["logprobs"]["token_logprobs"] == shown["logprobs"]["token_logprobs"]
+    assert shown["logprobs"]["text_offset"] == [4, 4 + len("<|im_start|>")] or \
+        shown["logprobs"]["text_offset"] == [0, len("<|im_start|>")]
+    chat = {"messages": ASK, "max_tokens": 2, "temperature": 0, "logit_bias": {str(start[0]): 100},
+            "skip_special_tokens": False}
+    message = real.post("/v1/chat/completions", chat)[2]["choices"][0]["message"]
+    assert message["content"] == 2 * "<|im_start|>"
+
+
+def test_32_choices_share_a_prompt(real):
+    body = {"messages": ASK, "max_tokens": 4, "temperature": 1, "seed": 3}
+    answer = real.post("/v1/chat/completions", {**body, "n": 32})[2]
+    assert [choice["index"] for choice in answer["choices"]] == list(range(32))
+    assert answer["choices"][0]["message"] == real.post("/v1/chat/completions", body)[2]["choices"][0]["message"]
+    assert len({choice["message"]["content"] for choice in answer["choices"]}) > 1
+
+
 def test_returned_seed_repeats_the_answer(real):
     body = {"messages": ASK, "max_tokens": 24, "temperature": 1.2}
     first = real.post("/v1/chat/completions", body)[2]

@@ -379,9 +379,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = mem_memdup0(data + 1, size - 1);
     struct generation_request request;
     struct error err = {OK, "", ""};
-    enum status status =
-        chat ? chat_request_parse(&request, text, size - 1, model_id, strict, &err)
-             : completion_request_parse(&request, text, size - 1, model_id, strict, &err);
+    const struct request_rules rules = {.model_id = model_id, .strict = strict};
+    enum status status = (chat ? chat_request_parse
+                               : completion_request_parse)(&request, text, size - 1, &rules, &err);
     FUZZ_CHECK(status == err.status);
     if (status != OK) {
         check_refusal(&err);

@@ -31,7 +31,8 @@ static enum status parse_once(void)
     static const char prompt[] = "{\"prompt\":[1,2,3],\"stop\":\"x\",\"seed\":1}";
     struct generation_request request;
     struct error err = {OK, "", ""};
-    enum status status = chat_request_parse(&request, body, sizeof body - 1, "m", false, &err);
+    const struct request_rules rules = {.model_id = "m"};
+    enum status status = chat_request_parse(&request, body, sizeof body - 1, &rules, &err);
     assert_int_equal(status, err.status);
     if (status != OK)
         return status;
@@ -40,13 +41,82 @@ static enum status parse_once(void)
     assert_non_null(strstr(request.job.messages_json, "\"system\""));
     assert_string_equal(request.ignored.bytes, "user");  // never silently shorter
     generation_request_release(&request);
-    status = completion_request_parse(&request, prompt, sizeof prompt - 1, "m", false, &err);
+    status = completion_request_parse(&request, prompt, sizeof prompt - 1, &rules, &err);
     assert_int_equal(status, err.status);
     if (status == OK) {
         assert_int_equal(request.prompts[0].n_ids, 3);
         generation_request_release(&request);
     }
     return status;
+}
+
+static struct job_request read_with(const char *body, const struct engine_sampling *sampling)
+{
+    const struct request_rules rules = {.model_id = "m", .sampling = sampling};
+    struct generation_request request;
+    struct error err = {OK, "", ""};
+    assert_int_equal(completion_request_parse(&request, body, strlen(body), &rules, &err), OK);
+    struct job_request job = request.job;
+    generation_request_release(&request);
+    return job;
+}
+
+static void set(struct engine_sampling *sampling, const char *option)
+{
+    assert_int_equal(engine_sampling_read(sampling, NULL, option, NULL), OK);
+}
+
+/* The request wins, then what the model or the command line says, then the table. */
+static void defaults_are_for_what_is_not_said(void **state)
+{
+    (void)state;
+    struct engine_sampling sampling;
+    set(&sampling, "temperature=0.25,top_k=7,repetition_penalty=1.5,repeat_last_n=64");
+    struct job_request job = read_with("{\"prompt\":\"x\"}", &sampling);
+    assert_true(job.temperature == 0.25f && job.top_k == 7 && job.repetition_penalty == 1.5f);
+    assert_true(job.penalty_window == 64 && job.min_p == 0.05f && job.top_p == 1);
+    job = read_with("{\"prompt\":\"x\",\"temperature\":0,\"top_k\":null,"
+                    "\"repeat_penalty\":1.1}",
+                    &sampling);
+    assert_true(job.temperature == 0 && job.top_k == 7 && job.repetition_penalty == 1.1f);
+    job = read_with("{\"prompt\":\"x\",\"repeat_penalty\":1}", &sampling);
+    assert_true(job.repetition_penalty == 1);
+    job = read_with("{\"prompt\":\"x\"}", NULL);
+    assert_true(job.temperature == 0.8f && job.top_k == 0 && job.repetition_penalty == 1);
+}
+
+/* Each default may have just the values that a request may have. */
+static void defaults_have_the_ranges_of_the_table(void **state)
+{
+    (void)state;
+    size_t n_params, n_found = 0;
+    const struct param *table = params_table(&n_params);
+    for (size_t i = 0; i < n_params; i++)
+        for (size_t field = 0; field < SAMPLING_FIELDS; field++) {
+            const struct param *param = &table[i];
+            if (strcmp(param->name, engine_sampling_name(field)) != 0)
+                continue;
+            n_found++;
+            double step = param->types & TYPE_INT ? 1 : 0.001;
+            const struct {
+                double value;
+                bool is_good;
+            } cases[] = {{param->min, !param->min_excluded},
+                         {param->min - step, false},
+                         {param->min + step, true},
+                         {param->max, true},
+                         {param->max + step, false},
+                         {param->min + step / 2, !(param->types & TYPE_INT)}};
+            for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+                char option[80];
+                struct engine_sampling sampling;
+                snprintf(option, sizeof option, "%s=%.12g", param->name, cases[c].value);
+                bool is_good = engine_sampling_read(&sampling, NULL, option, NULL) == OK;
+                if (is_good != cases[c].is_good)
+                    fail_msg("%s", option);
+            }
+        }
+    assert_int_equal(n_found, SAMPLING_FIELDS);
 }
 
 static enum status answer_once(void)
@@ -171,6 +241,8 @@ int main(void)
     cJSON_InitHooks(&hooks);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_integers),
+        cmocka_unit_test(defaults_are_for_what_is_not_said),
+        cmocka_unit_test(defaults_have_the_ranges_of_the_table),
         cmocka_unit_test(parsing),
         cmocka_unit_test(answering),
         cmocka_unit_test(settings),

@@ -52,8 +52,8 @@ static void logits_equal_transformers(void **state)
     }
 }
 
-/* The numerics class precise: as close to transformers as with float weights, and the same bits
- * for other chunks, threads and levels. A class has a digest of its own, prefixes are not shared. */
+/* The numerics class precise: nearly as close to transformers as with float weights, and the same
+ * bits for other chunks, threads and levels. A class has a digest of its own. */
 static void precise_logits_equal_transformers(void **state)
 {
     (void)state;
