@@ -88,8 +88,9 @@ static inline void compare_golden(const struct tiny_model *tiny, bool precise, c
     if (other_best < GOLDEN_ROWS)
         fail_msg("%s: another best token at position %zu", tiny->name,
                  GOLDEN_POSITIONS[other_best]);
-    double close = is_quantised(tiny) ? 2e-3 : 5e-4;
-    if (quantised ? kl_sum > 1e-3 * GOLDEN_ROWS || kl > 5e-3 : difference > close * largest)
+    /* Of the rests' own roundings some tip over too: an eighth of what those of fast do. */
+    double close = is_quantised(tiny) ? 4e-3 : 5e-4, kl_mean = quantised ? 1e-3 : 1e-5;
+    if (kl_sum > kl_mean * GOLDEN_ROWS || kl > 5e-3 || (!quantised && difference > close * largest))
         fail_msg("%s: difference %g of %g, KL %g", tiny->name, difference, largest, kl);
 }
 
