@@ -50,6 +50,13 @@ static inline bool is_quantised(const struct tiny_model *tiny)
            dtype_info(tiny->experts_dtype)->block_elements > 1;
 }
 
+static inline void golden_path(char *path, size_t n_bytes, const struct tiny_model *tiny,
+                               bool precise)
+{
+    snprintf(path, n_bytes, "tests/golden/model/%s%s.f32", tiny->name,
+             is_quantised(tiny) && precise ? "_precise" : "");
+}
+
 /* Float weights, and quantised ones in the class precise: close in every logit. Quantised ones in
  * the class fast, where a last bit may tip an activation to the next of its 255 steps: close as a
  * distribution. */
@@ -59,8 +66,7 @@ static inline void compare_golden(const struct tiny_model *tiny, bool precise, c
     static float golden[GOLDEN_ROWS * 96];
     size_t n_vocab = tiny->n_vocab, n = GOLDEN_ROWS * n_vocab;
     bool quantised = is_quantised(tiny) && !precise;
-    snprintf(path, sizeof path, "tests/golden/model/%s%s.f32", tiny->name,
-             is_quantised(tiny) && precise ? "_precise" : "");
+    golden_path(path, sizeof path, tiny, precise);
     FILE *file = fopen(path, "rb");
     if (!file)
         fail_msg("%s is missing", path);
