@@ -187,12 +187,14 @@ uninstall:  ## Remove what install put there
 PREFIX ?= /usr/local
 .PHONY: test-fuzz fuzz format compdb cover install uninstall
 TORTURE_FLAGS = --model "$(MODEL)" --binary $(OUT)/wicara
-test-torture: all $(OUT)/wicara_fake  ## Promises judged over HTTP: bytes, leavers, streams, schema (samples)
+test-torture: all $(OUT)/wicara_fake $(OUT)/tests/golden/grammar/grammar_cli  ## Promises judged over HTTP: bytes, leavers, streams, schema (samples)
 	@$(PYTHON) tests/torture/same_bytes.py $(TORTURE_FLAGS) --quick --count 16
 	@$(PYTHON) tests/torture/disconnect.py $(TORTURE_FLAGS) --count 300
 	@$(PYTHON) tests/torture/streamed_whole.py $(TORTURE_FLAGS) --count 40
 	@FAKE_DELAY_MS=0 $(PYTHON) tests/torture/schema.py --model "$(MODEL)" \
 	    --binary $(OUT)/wicara_fake --examples 5
+	@$(PYTHON) tests/golden/grammar/compare.py --cli $(OUT)/tests/golden/grammar/grammar_cli \
+	    --model "$(MODEL)" --count 150 --docs 1 --regex 50
 test-sanitizers: setup-test  ## Unit and API tests under ASan+UBSan; threads and API tests under TSan
 	@$(MAKE) --no-print-directory VARIANT=asan test-unit test-api
 	@$(MAKE) --no-print-directory VARIANT=tsan test-threads test-api

@@ -353,6 +353,9 @@ static enum status check_refused(struct schema *schema, const cJSON *base, unsig
     if (!is_type)
         return schema_fail(schema, ERR_UNSUPPORTED, base, "not",
                            "is not supported for anything but a type");
+    if ((kinds & KIND_NUMBER) == KIND_FRACTION)
+        return schema_fail(schema, ERR_UNSUPPORTED, base, "not",
+                           "is not supported for integers among numbers");
     return check_type(schema, not );
 }
 

@@ -251,6 +251,7 @@ static void refused(void **state)
         {"{\"items\":[{\"if\":{\"minimum\":1},\"else\":false}]}", ERR_UNSUPPORTED,
          "'#/items/0/if'"},
         {"{\"not\":{\"const\":1}}", ERR_UNSUPPORTED, "'#/not'"},
+        {"{\"not\":{\"type\":\"integer\"}}", ERR_UNSUPPORTED, "'#/not'"},
         {"{\"contains\":{\"const\":1}}", ERR_UNSUPPORTED, "'#/contains'"},
         {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", ERR_UNSUPPORTED,
          "'#/oneOf'"},
