@@ -193,7 +193,7 @@ test-torture: all $(OUT)/wicara_fake $(OUT)/tests/golden/grammar/grammar_cli  ##
 	@$(PYTHON) tests/torture/streamed_whole.py $(TORTURE_FLAGS) --count 40
 	@FAKE_DELAY_MS=0 $(PYTHON) tests/torture/schema.py --model "$(MODEL)" \
 	    --binary $(OUT)/wicara_fake --examples 5
-	@$(PYTHON) tests/golden/grammar/compare.py --cli $(OUT)/tests/golden/grammar/grammar_cli \
+	@build/venv-clients/bin/python tests/golden/grammar/compare.py --cli $(OUT)/tests/golden/grammar/grammar_cli \
 	    --model "$(MODEL)" --count 150 --docs 1 --regex 50
 test-sanitizers: setup-test  ## Unit and API tests under ASan+UBSan; threads and API tests under TSan
 	@$(MAKE) --no-print-directory VARIANT=asan test-unit test-api

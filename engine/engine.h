@@ -146,6 +146,9 @@ struct job_request {
     const char *template_variables_json;  // JSON object or NULL
     bool no_generation_prompt;
     bool one_tool_call;  // CHAT: the reply ends with its first call
+    // CHAT: JSON Schema that each call of the reply keeps to, all the rest is free; NULL = none.
+    // No effect beside a constraint, nor where the model's calls are no JSON objects with a name.
+    const char *calls_schema;
     bool forced_call;    // CHAT: the constraint makes the reply a call {"name", "arguments"}
     /* CHAT: tokens of a thought after which it is ended, by tokens that are not drawn. */
     bool has_thinking_budget;

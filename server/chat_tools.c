@@ -182,26 +182,74 @@ static void write_moved_schema(struct buf *out, const struct json_span *schema, 
     }
 }
 
-/* {"name": const, "arguments": parameters}, the i-th choice. */
-static void write_call_schema(struct buf *out, const struct param_value *tool, const char *name,
-                              size_t i)
-{
-    struct param_value function = member(tool, "function");
-    struct param_value parameters = member(&function, "parameters");
-    buf_append_text(out, "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":");
-    buf_append_json(out, name, strlen(name));
-    buf_append_text(out, "},\"arguments\":");
-    if (cJSON_IsObject(parameters.node))
-        write_moved_schema(out, &parameters.span, i);
-    else
-        buf_append_text(out, "{\"type\":\"object\",\"properties\":{}}");
-    buf_append_text(out, "},\"required\":[\"name\",\"arguments\"],\"additionalProperties\":false}");
-}
-
 static bool is_strict(const cJSON *tool)
 {
     const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(function, "strict"));
+}
+
+/* {"name": const, KEY: parameters}, the i-th choice. Another KEY than "arguments" repeats the
+ * choice before it. */
+static void write_call_schema(struct buf *out, const struct param_value *tool, const char *name,
+                              size_t i, bool any_arguments, const char *key)
+{
+    struct param_value function = member(tool, "function");
+    struct param_value parameters = member(&function, "parameters");
+    buf_printf(out,
+               "%s{\"type\":\"object\",\"properties\":{\"name\":{\"const\":", i > 0 ? "," : "");
+    buf_append_json(out, name, strlen(name));
+    buf_printf(out, "},\"%s\":", key);
+    if (strcmp(key, "arguments") != 0)
+        buf_printf(out, "{\"$ref\":\"#/anyOf/%zu/properties/arguments\"}", i - 1);
+    else if (any_arguments)
+        buf_append_text(out, "{\"type\":\"object\"}");
+    else if (cJSON_IsObject(parameters.node))
+        write_moved_schema(out, &parameters.span, i);
+    else
+        buf_append_text(out, "{\"type\":\"object\",\"properties\":{}}");
+    buf_printf(out, "},\"required\":[\"name\",\"%s\"],\"additionalProperties\":false}", key);
+}
+
+/* The schema of a call of the function `only`, or of any of the tools in the job. free_choice: the
+ * model chooses to call, so the arguments may go by the name that its training gave them, and only
+ * those of strict functions are held to their schemas. *all_strict: all functions are. */
+static enum status write_calls_schema(struct generation_request *request, const char *only,
+                                      bool free_choice, const char **out, bool *all_strict,
+                                      struct error *err)
+{
+    struct job_request *job = &request->job;
+    cJSON *tools = cJSON_Parse(job->tools_json);
+    const cJSON *tool;
+    struct buf text;
+    struct json_cursor cursor;
+    struct param_value value;
+    size_t n_written = 0;
+    *all_strict = true;
+    buf_init(&text, REQUEST_BODY_BYTES_MAX);
+    buf_append_text(&text, "{\"anyOf\":[");
+    json_cursor_init(&cursor, job->tools_json, strlen(job->tools_json));
+    cJSON_ArrayForEach(tool, tools)
+    {
+        const char *name = function_name(tool);
+        if (!json_cursor_next(&cursor, NULL, &value.span))
+            break;
+        value.node = tool;
+        if (!name || (only && strcmp(only, name) != 0))
+            continue;
+        bool any_arguments = free_choice && !is_strict(tool);
+        write_call_schema(&text, &value, name, n_written++, any_arguments, "arguments");
+        if (free_choice)
+            write_call_schema(&text, &value, name, n_written++, any_arguments, "parameters");
+        *all_strict = *all_strict && is_strict(tool);
+    }
+    buf_append_text(&text, "]}");
+    cJSON_Delete(tools);
+    enum status status = buf_status(&text, "the tools' schemas", err);
+    *out = status == OK ? arena_memdup0(&request->arena, text.bytes, text.n_bytes) : NULL;
+    buf_release(&text);
+    if (status == OK && (!*out || n_written == 0))
+        status = error_set(err, ERR_MEMORY, "no memory for the tools' schemas");
+    return status;
 }
 
 /* The answer is one call of the function, or of any of the tools in the job. */
@@ -214,41 +262,25 @@ static enum status force_call(struct generation_request *request, const char *on
                                "'tool_choice' and '%s' exclude each other: one makes the answer a "
                                "call, the other a document",
                                job->constraint.param);
-    cJSON *tools = cJSON_Parse(job->tools_json);
-    const cJSON *tool;
-    struct buf text;
-    struct json_cursor cursor;
-    struct param_value value;
-    size_t n_written = 0;
-    bool all_strict = true;
-    buf_init(&text, REQUEST_BODY_BYTES_MAX);
-    buf_append_text(&text, "{\"anyOf\":[");
-    json_cursor_init(&cursor, job->tools_json, strlen(job->tools_json));
-    cJSON_ArrayForEach(tool, tools)
-    {
-        const char *name = function_name(tool);
-        if (!json_cursor_next(&cursor, NULL, &value.span))
-            break;
-        value.node = tool;
-        if (!name || (only && strcmp(only, name) != 0))
-            continue;
-        if (n_written > 0)
-            buf_append_char(&text, ',');
-        write_call_schema(&text, &value, name, n_written++);
-        all_strict = all_strict && is_strict(tool);
-    }
-    buf_append_text(&text, "]}");
-    cJSON_Delete(tools);
-    enum status status = buf_status(&text, "the tools' schemas", err);
-    const char *schema =
-        status == OK ? arena_memdup0(&request->arena, text.bytes, text.n_bytes) : NULL;
-    buf_release(&text);
-    if (status == OK && (!schema || n_written == 0))
-        status = error_set(err, ERR_MEMORY, "no memory for the tools' schemas");
+    const char *schema;
+    bool all_strict;
+    enum status status = write_calls_schema(request, only, false, &schema, &all_strict, err);
     job->constraint = (struct job_constraint){
         .kind = CONSTRAINT_JSON_SCHEMA, .text = schema, .is_strict = all_strict, .param = "tools"};
     job->forced_call = true;
     return status;
+}
+
+/* The model may call: then strict functions get arguments that keep to their schemas. */
+static enum status hold_strict_calls(struct generation_request *request, struct error *err)
+{
+    struct job_request *job = &request->job;
+    cJSON *tools = cJSON_Parse(job->tools_json);
+    const cJSON *tool;
+    bool any = false;
+    cJSON_ArrayForEach(tool, tools) any = any || is_strict(tool);
+    cJSON_Delete(tools);
+    return any ? write_calls_schema(request, NULL, true, &job->calls_schema, &any, err) : OK;
 }
 
 static enum status read_choice_object(struct generation_request *request, const cJSON *choice,
@@ -308,6 +340,8 @@ enum status chat_tools_read(struct generation_request *request, struct error *er
         status = read_choice_object(request, choice, err);
     else if (required)
         status = force_call(request, NULL, err);
+    if (status == OK && request->job.tools_json && request->job.constraint.kind == CONSTRAINT_NONE)
+        status = hold_strict_calls(request, err);
     request->job.one_tool_call = !params->parallel_tool_calls;
     request->shape.tools = request->job.tools_json != NULL;
     return status;

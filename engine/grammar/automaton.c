@@ -136,8 +136,8 @@ static bool make_raw_row(struct automaton *automaton, int32_t state)
               (automaton->n_rows + 1) * ROW_ENTRIES))
         return false;
     int32_t *row = automaton->rows + automaton->n_rows * ROW_ENTRIES;
-    for (unsigned b = 0; b < ROW_ENTRIES; b++)
-        row[b] = next[class_of[b]];
+    for (unsigned b = 0; b < ROW_ENTRIES; b++)  // a complement accepts bytes that no text may hold
+        row[b] = byte_set_has(&automaton->terms->usable, b) ? next[class_of[b]] : STATE_DEAD;
     automaton->states[state].row = (int32_t)automaton->n_rows++;
     automaton->states[state].is_ready = !automaton->states[state].is_mixed;
     return true;

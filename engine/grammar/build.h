@@ -14,6 +14,15 @@ struct grammar_build {
     term blank;                   // optional white space between JSON tokens, bounded
 };
 
+struct vocabulary;
+struct grammar_calls;
+/* Text up to and with the first marker in it, and up to two line feeds. */
+term build_free_text(struct grammar_build *build, const struct vocabulary *vocabulary,
+                     const char *marker);
+/* A reply around any number of `call`s; see grammar.h. */
+node build_calls(struct grammar_build *build, const struct vocabulary *vocabulary,
+                 const struct grammar_calls *calls, node call);
+
 /* All: the root on success. A failure of the budget is left to the caller. */
 enum status build_json_object(struct grammar_build *build, node *root,
                               struct error *err) MUST_CHECK;

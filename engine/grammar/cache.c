@@ -51,9 +51,18 @@ void grammar_cache_free(struct grammar_cache *cache)
 static void make_key(const struct grammar_source *source, uint8_t key[SHA256_BYTES])
 {
     const char *marker = source->free_until != NULL ? source->free_until : "";
-    char head[32];
-    int n = snprintf(head, sizeof head, "%d %d %zu %d ", (int)source->kind, source->is_strict,
-                     source->n_bytes, source->free_until != NULL);
+    const struct grammar_calls none = {0}, *calls = source->calls != NULL ? source->calls : &none;
+    const char *marks[] = {calls->open, calls->close, calls->thought_open, calls->thought_close};
+    char head[4 * GRAMMAR_MARKER_BYTES_MAX + 128];
+    int n = snprintf(head, sizeof head, "%d %d %zu %d %d %d %d ", (int)source->kind,
+                     source->is_strict, source->n_bytes, source->free_until != NULL,
+                     source->calls != NULL, calls->is_bare, calls->is_thinking);
+    for (size_t i = 0; i < 4; i++) {
+        size_t room = sizeof head - (size_t)n;
+        int more = snprintf(head + n, room, "%.*s\n", GRAMMAR_MARKER_BYTES_MAX,
+                            marks[i] != NULL ? marks[i] : "");
+        n += more;
+    }
     sha256(key, head, (size_t)n, source->text, source->n_bytes, marker, strlen(marker));
 }
 

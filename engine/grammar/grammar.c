@@ -31,45 +31,6 @@ static enum status build_regex(struct grammar_build *build, const struct grammar
     return status;
 }
 
-static bool is_control_text(const struct trie *trie, const char *text)
-{
-    size_t i = 0;
-    while (i < trie->n_nodes && trie->nodes[i].byte != VOCABULARY_CONTROL_BYTE)
-        i = trie->nodes[i].end;
-    if (i == trie->n_nodes)
-        return false;
-    for (size_t child = i + 1, end = trie->nodes[i].end; child < end;) {
-        if (trie->nodes[child].byte != (uint8_t)*text) {
-            child = trie->nodes[child].end;
-            continue;
-        }
-        if (*++text == '\0')
-            return trie->nodes[child + 1].first_token > trie->nodes[child].first_token;
-        end = trie->nodes[child++].end;
-    }
-    return false;
-}
-
-/* Text that ends with the first marker in it, and up to two line feeds. */
-static term free_text(struct terms *terms, const struct vocabulary *vocabulary, const char *marker)
-{
-    size_t n = strlen(marker);
-    bool is_control = is_control_text(&vocabulary->all, marker);
-    struct byte_set text_bytes = {{0}};
-    byte_set_add(&text_bytes, 0, VOCABULARY_CONTROL_BYTE - 1);
-    term any = term_repeat(terms, term_class(terms, &text_bytes), 0, TERM_ENDLESS);
-    term end = term_literal(terms, marker, n), t;
-    if (is_control) {
-        unsigned byte = VOCABULARY_CONTROL_BYTE;
-        t = term_cat(terms, any, term_cat(terms, term_range(terms, byte, byte), end));
-    } else {
-        term more = term_repeat(terms, term_range(terms, 0, 255), 1, TERM_ENDLESS);
-        term ends = term_cat(terms, any, end);
-        t = term_and(terms, ends, term_not(terms, term_cat(terms, ends, more)));
-    }
-    return term_cat(terms, t, term_repeat(terms, term_range(terms, '\n', '\n'), 0, 2));
-}
-
 static enum status build_root(struct grammar *g, const struct vocabulary *vocabulary,
                               const struct grammar_source *source, node *root, struct error *err)
 {
@@ -103,8 +64,10 @@ static enum status build_root(struct grammar *g, const struct vocabulary *vocabu
         status = build_gbnf(&build, source->text, source->n_bytes, root, err);
         break;
     }
+    if (status == OK && source->calls != NULL)
+        *root = build_calls(&build, vocabulary, source->calls, *root);
     if (status == OK && source->free_until != NULL) {
-        term t = free_text(&g->terms, vocabulary, source->free_until);
+        term t = build_free_text(&build, vocabulary, source->free_until);
         *root = nodes_sequence(&g->nodes, nodes_lexeme(&g->nodes, t), *root);
     }
     return status;

@@ -29,6 +29,7 @@ enum {
     GRAMMAR_RUN_WORK_MAX = 20000000,       // steps of one call
     GRAMMAR_CHOICES_MAX = 10000,
     GRAMMAR_MARKER_BYTES_MAX = 256,
+    GRAMMAR_CALLS_MAX = 128,  // in one list
 };
 
 enum grammar_kind {
@@ -37,6 +38,15 @@ enum grammar_kind {
     GRAMMAR_REGEX,   // the whole text matches
     GRAMMAR_CHOICE,  // a JSON array of strings, one of which is the text
     GRAMMAR_GBNF,
+};
+
+/* The text is a reply that is free but for its calls, each of them what the source says, or a list
+ * of such in brackets. */
+struct grammar_calls {
+    const char *open, *close;                  // markers around a call or list; close may be NULL
+    const char *thought_open, *thought_close;  // of a thought that may come first, or NULL
+    bool is_thinking;                          // the text begins inside of that thought
+    bool is_bare;                              // a call may also stand without markers
 };
 
 struct grammar_source {
@@ -49,6 +59,7 @@ struct grammar_source {
     // most two line feeds; NULL = constrained from its start. A marker that is the text of a
     // control token means that token.
     const char *free_until;
+    const struct grammar_calls *calls;  // NULL = the text is what the source says
 };
 
 /* Errors: ERR_INVALID (bad syntax, nothing can match), ERR_UNSUPPORTED (names the JSON pointer, or

@@ -115,7 +115,7 @@ static bool copy_request(struct job *job, const struct job_request *from)
            copy_text(job, &to->tools_json) && copy_text(job, &to->template_variables_json) &&
            copy_stops(job, from) && copy_sampling(job, from) &&
            copy_text(job, &to->constraint.text) && copy_text(job, &to->constraint.param) &&
-           copy_text(job, &to->constraint.free_until);
+           copy_text(job, &to->constraint.free_until) && copy_text(job, &to->calls_schema);
 }
 
 enum status job_create(struct job **out, const struct job_request *request, struct wakeup *wakeup,

@@ -298,6 +298,28 @@ static enum status push_tokens(const struct prepare *prepare, struct job *job,
     return status;
 }
 
+/* Under a free reply, the grammar of its calls. It needs no room: there may be no call. */
+static enum status make_calls_grammar(const struct prepare *prepare, struct job *job,
+                                      struct grammar_calls *calls, struct error *err)
+{
+    const char *schema = job->request.calls_schema;
+    calls->is_bare = job->reply_format.bare;
+    calls->is_thinking = job->is_thinking;
+    struct grammar_source source = {
+        .kind = GRAMMAR_JSON_SCHEMA,
+        .text = schema,
+        .n_bytes = strlen(schema),
+        .is_strict = true,
+        .calls = calls,
+    };
+    if (job->request.ignore_eos)
+        return error_set_param(err, ERR_INVALID, "ignore_eos",
+                               "'ignore_eos' and strict 'tools' exclude each other");
+    struct error cause = {0};
+    enum status status = grammar_cache_get(prepare->grammars, &source, &job->grammar, &cause);
+    return status == OK ? OK : error_set_param(err, status, "tools", "'tools': %s", cause.text);
+}
+
 /* The constraint's grammar, and whether its shortest text fits. */
 static enum status make_grammar(const struct prepare *prepare, struct job *job, struct error *err)
 {
@@ -309,6 +331,12 @@ static enum status make_grammar(const struct prepare *prepare, struct job *job, 
         [CONSTRAINT_CHOICE] = GRAMMAR_CHOICE,
         [CONSTRAINT_GBNF] = GRAMMAR_GBNF,
     };
+    struct grammar_calls calls = {0};
+    bool has_calls = c->kind == CONSTRAINT_NONE && job->request.calls_schema != NULL &&
+                     reply_format_call_markers(&job->reply_format, &calls.open, &calls.close,
+                                               &calls.thought_open, &calls.thought_close);
+    if (has_calls)
+        return make_calls_grammar(prepare, job, &calls, err);
     if (c->kind == CONSTRAINT_NONE)
         return OK;
     const char *param = c->param != NULL ? c->param : "";

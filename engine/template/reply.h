@@ -71,6 +71,11 @@ bool reply_format_named(struct reply_format *format, const char *name);
 void reply_format_add_thought_tags(struct reply_format *format);
 /* Text of the marker that ends a thought, or NULL. */
 const char *reply_format_thought_end(const struct reply_format *format);
+/* The markers around calls that are JSON objects with a name; false for formats of other kinds.
+ * *close may be NULL. thought_*: of a thought at the reply's start, or NULL. */
+bool reply_format_call_markers(const struct reply_format *format, const char **open,
+                               const char **close, const char **thought_open,
+                               const char **thought_close);
 /* The reply is a bare object or plain text, because a grammar makes it so: no markers but the
  * thought's. */
 void reply_format_set_bare(struct reply_format *format);

@@ -278,6 +278,20 @@ const char *reply_format_thought_end(const struct reply_format *format)
     return format->thinks && is_tagged ? format->markers[MARK_THINK_CLOSE].text : NULL;
 }
 
+bool reply_format_call_markers(const struct reply_format *format, const char **open,
+                               const char **close, const char **thought_open,
+                               const char **thought_close)
+{
+    const struct reply_marker *markers = format->markers;
+    bool is_list = markers[MARK_CALL_OPEN].text == NULL;
+    *open = markers[is_list ? MARK_CALLS_OPEN : MARK_CALL_OPEN].text;
+    *close = is_list ? NULL : markers[MARK_CALL_CLOSE].text;
+    bool thinks = format->thinks && markers[MARK_THINK_CLOSE].text != NULL;
+    *thought_open = thinks ? markers[MARK_THINK_OPEN].text : NULL;
+    *thought_close = thinks ? markers[MARK_THINK_CLOSE].text : NULL;
+    return format->name != NULL && format->kind == REPLY_TAGGED && *open != NULL;
+}
+
 void reply_format_set_bare(struct reply_format *format)
 {
     bool has_tags = format->kind != REPLY_HARMONY;

@@ -77,6 +77,45 @@ def test_agent_loop(real_client):
     assert answer.usage.prompt_tokens > 100  # the tools, the call and its result
 
 
+@pytest.fixture(scope="module")
+def opening(real):
+    """Bias that makes the model begin a call by itself: its words for the opening marker."""
+    ids = real.post("/tokenize", {"content": "<tool_call>"})[2]["tokens"]
+    return {str(i): 60 for i in ids}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_strict_call_by_choice(real_client, opening, seed):
+    """tool_choice auto: behind the opening, arguments of a strict function keep to its schema."""
+    ask = dict(model="default", messages=ASK, tools=[BOOK], seed=seed, max_tokens=120,
+               temperature=1.2, logit_bias=opening)
+    got = whole(real_client.chat.completions.create(**ask))
+    assert got[2] and got[3] == "tool_calls"
+    for _, name, arguments in got[2]:
+        assert name == "book" and is_booking(json.loads(arguments)), arguments
+    streamed = join(real_client.chat.completions.create(**ask, stream=True))
+    assert streamed[2:4] == got[2:4] and (streamed[0] or None) == got[0]
+
+
+def test_one_strict_function_of_two(real_client, opening):
+    """Those that are not strict may have any arguments, but no function that is not there is called."""
+    for seed in range(3):
+        got = whole(real_client.chat.completions.create(
+            model="default", messages=ASK, tools=[WEATHER, BOOK], seed=seed, max_tokens=100,
+            logit_bias=opening, temperature=1))
+        for _, name, arguments in got[2]:
+            assert name in ("get_weather", "book")
+            assert isinstance(json.loads(arguments), dict)
+            assert name != "book" or is_booking(json.loads(arguments))
+
+
+def test_strict_schema_that_is_refused(real):
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+        "type": "object", "dependentSchemas": {"a": {}}}}}
+    status, _, answer = real.post("/v1/chat/completions", dict(messages=ASK, tools=[tool]))
+    assert status == 400 and answer["error"]["param"] == "tools"
+
+
 def test_no_room(real):
     status, _, answer = real.post("/v1/chat/completions", dict(
         messages=ASK, tools=[BOOK], tool_choice="required", max_tokens=5))

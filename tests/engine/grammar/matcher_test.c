@@ -138,6 +138,96 @@ static void control_tokens_and_markers(void **state)
     grammar_unref(g);
 }
 
+/* Byte by byte: 1 = it may end there, 0 = something must follow, -1 = it cannot be read. */
+static int read_reply(const struct grammar_calls *calls, const char *text)
+{
+    static const char call[] = "{\"properties\":{\"n\":{\"const\":1}},\"required\":[\"n\"],"
+                               "\"type\":\"object\",\"additionalProperties\":false}";
+    struct grammar_source source = {
+        .kind = GRAMMAR_JSON_SCHEMA, .text = call, .n_bytes = sizeof call - 1, .calls = calls};
+    struct grammar *g;
+    struct matcher *m;
+    assert_int_equal(grammar_compile(&g, help_vocabulary, &source, NULL), OK);
+    assert_int_equal(grammar_tokens_min(g), 0);
+    assert_int_equal(matcher_create(&m, g, 1000, NULL), OK);
+    int is_accepting = 1;
+    for (; *text != '\0' && is_accepting >= 0; text++) {
+        const uint64_t *bits;
+        int32_t token = *text == '~' ? HELP_THINK_END : (uint8_t)*text;
+        assert_int_equal(matcher_mask(m, &bits, NULL), OK);
+        bool taken = matcher_accept(m, token, NULL) == OK;
+        assert_true(taken == is_allowed(bits, token));
+        is_accepting = taken ? matcher_is_accepting(m) : -1;
+    }
+    matcher_free(m);
+    grammar_unref(g);
+    return is_accepting;
+}
+
+/* A free reply whose calls keep to a schema. '~' stands for the control token </think>. */
+static void calls_in_free_text(void **state)
+{
+    (void)state;
+    struct grammar_calls calls = {.open = "<c>", .close = "</c>"};
+    static const struct {
+        const char *text;
+        int marked, bare;  // as read_reply()
+    } cases[] = {
+        {"", 1, 1},
+        {"a <c and <<", 1, 1},
+        {"\xff and \x80", -1, -1},  // a byte of the tree, not of text
+        {"~ <", 1, 1},
+        {"<c>", 0, 0},
+        {"x<<c>\n{\"n\":1}\n</c>", 1, 1},
+        {"x<c>{\"n\":2", -1, -1},
+        {"<c>x", -1, -1},
+        {"<c>{\"n\":1}</c>\n<c>{\"n\": 1}</c> then", 1, 1},
+        {"<c>[{\"n\":1}, {\"n\":1}]</c>", 1, 1},
+        {"<c>[{\"n\":1}, {\"n\":2", -1, -1},
+        {"<c>{\"n\":1}</c><c>{\"m", -1, -1},
+        {"{\"n\":1}", 1, 1},
+        {"{\"n\":2", 1, -1},
+        {" \t{\"m", 1, -1},
+        {"{\"n\":1};{\"m", 1, -1},
+        {"a {\"m", 1, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        calls.is_bare = false;
+        if (read_reply(&calls, cases[i].text) != cases[i].marked)
+            fail_msg("case %zu: %d", i, read_reply(&calls, cases[i].text));
+        calls.is_bare = true;
+        if (read_reply(&calls, cases[i].text) != cases[i].bare)
+            fail_msg("case %zu, bare: %d", i, read_reply(&calls, cases[i].text));
+    }
+    // In a thought a call is thought, and behind it a call.
+    calls.thought_open = "<t>";
+    calls.thought_close = "</think>";
+    assert_int_equal(read_reply(&calls, "<t>{\"m\" <c>{\"m"), 1);
+    assert_int_equal(read_reply(&calls, "<t> <c>x ~\n\n{\"m"), -1);
+    assert_int_equal(read_reply(&calls, "<t> <c>x ~\n\n{\"n\":1}"), 1);
+    assert_int_equal(read_reply(&calls, "\n <t>x"), -1);
+    calls.is_thinking = true;
+    assert_int_equal(read_reply(&calls, "<c>x"), 1);
+    assert_int_equal(read_reply(&calls, "<c>x~<c>x"), -1);
+    assert_int_equal(read_reply(&calls, "<c>x~ok <c>{\"n\":1}</c>"), 1);
+    // A call is closed in time; what has no room is not begun.
+    calls = (struct grammar_calls){.open = "<c>", .close = "</c>"};
+    struct grammar_source source = {
+        .kind = GRAMMAR_CHOICE, .text = "[\"abc\"]", .n_bytes = 7, .calls = &calls};
+    struct grammar *g;
+    const uint64_t *bits;
+    int32_t tokens[] = {'<', 'c', '>'};
+    assert_int_equal(grammar_compile(&g, help_vocabulary, &source, NULL), OK);
+    for (size_t budget = 6; budget < 10; budget++) {
+        struct matcher *m = matcher_after(g, budget, tokens, 2);
+        assert_int_equal(matcher_mask(m, &bits, NULL), OK);
+        assert_true(is_allowed(bits, '>') == (budget >= 8));  // <c>, abc, </c>
+        assert_true(is_allowed(bits, 'x'));
+        matcher_free(m);
+    }
+    grammar_unref(g);
+}
+
 /* A grammar that starts over in the middle changes no mask. */
 static void fresh_starts(void **state)
 {
@@ -254,6 +344,7 @@ int main(void)
         cmocka_unit_test(mask_is_what_can_be_read),
         cmocka_unit_test(budgets),
         cmocka_unit_test(control_tokens_and_markers),
+        cmocka_unit_test(calls_in_free_text),
         cmocka_unit_test(fresh_starts),
         cmocka_unit_test(small_memory),
         cmocka_unit_test(wrong_tokens),
