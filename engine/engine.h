@@ -149,7 +149,7 @@ struct job_request {
     // CHAT: JSON Schema that each call of the reply keeps to, all the rest is free; NULL = none.
     // No effect beside a constraint, nor where the model's calls are no JSON objects with a name.
     const char *calls_schema;
-    bool forced_call;    // CHAT: the constraint makes the reply a call {"name", "arguments"}
+    bool forced_call;  // CHAT: the constraint makes the reply a call {"name", "arguments"}
     /* CHAT: tokens of a thought after which it is ended, by tokens that are not drawn. */
     bool has_thinking_budget;
     size_t thinking_budget;
