@@ -27,7 +27,9 @@ struct hf_facts {
     enum hf_said attention_bias, mlp_bias;
     enum { HF_PLAIN, HF_FP8, HF_MXFP4 } quantized;
     bool has_divisors;  // llama3 scaling: rope_freqs
+    bool has_longrope;
     float divisors[HF_ROTATED_MAX / 2];
+    float long_factors[HF_ROTATED_MAX / 2], short_factors[HF_ROTATED_MAX / 2];
 };
 
 /* Errors: ERR_FORMAT naming the key, ERR_UNSUPPORTED naming the value and what is supported,

@@ -94,6 +94,51 @@ static enum status read_yarn(const struct config *config, const struct json_node
     return OK;
 }
 
+static enum status read_factors(const struct config *config, const struct json_node *rope,
+                                const char *name, float *out)
+{
+    const struct json_node *list = config_get(config, rope, name);
+    size_t n = (size_t)config->facts->n_rot / 2, i = 0;
+    if (!json_is(list, JSON_ARRAY) || json_count(list) != n)
+        return error_set(config->err, ERR_FORMAT, "rope scaling longrope: %s has not %zu items",
+                         name, n);
+    for (const struct json_node *item = json_first(list); item; item = json_next(list, item)) {
+        double factor;
+        if (!json_f64(config->doc, item, &factor))
+            return error_set(config->err, ERR_FORMAT, "rope scaling longrope: %s[%zu] is no number",
+                             name, i);
+        out[i++] = (float)factor;
+    }
+    return OK;
+}
+
+/* longrope: a set of divisors for long contexts and one for others, which GGUF has as tensors. */
+static enum status read_longrope(const struct config *config, const struct json_node *rope,
+                                 double original, double ctx)
+{
+    double factor = ctx / original, attention = 0;
+    enum status status = config_accept_f64(config, rope, "factor", &factor);
+    if (!status)
+        status = config_accept_f64(config, rope, "attention_factor", &attention);
+    if (!status)
+        status = read_factors(config, rope, "long_factor", config->facts->long_factors);
+    if (!status)
+        status = read_factors(config, rope, "short_factor", config->facts->short_factors);
+    if (status)
+        return status;
+    if (!(original >= 2) || strcmp(config->facts->arch, "phi3"))
+        return error_set(config->err, ERR_UNSUPPORTED,
+                         "rope scaling longrope from %g positions of %s is not supported "
+                         "(supported: of phi3)",
+                         original, config->facts->arch);
+    if (attention == 0)
+        attention = factor <= 1 ? 1 : sqrt(1 + log(factor) / log(original));
+    config->facts->has_longrope = true;
+    config_put_u64(config, "rope.scaling.original_context_length", (uint64_t)original);
+    config_put_f64(config, "rope.scaling.attn_factor", attention);
+    return OK;
+}
+
 static bool is_type(const struct config *config, const struct json_node *type, const char *text)
 {
     return json_equals(config->doc, type, text);
@@ -110,14 +155,21 @@ static enum status read_scaling(const struct config *config, const struct json_n
         return OK;
     enum status status =
         config_accept_f64(config, config->root, "original_max_position_embeddings", &original);
+    double outer = original;
     if (!status)
         status = config_accept_f64(config, rope, "original_max_position_embeddings", &original);
     if (status)
         return status;
+    if (original != outer && config_get(config, config->root, "original_max_position_embeddings"))
+        return error_set(config->err, ERR_FORMAT,
+                         "original_max_position_embeddings is %g, and %g in the rope scaling",
+                         outer, original);
     if (is_type(config, type, "llama3"))
         return read_llama3(config, rope, base, original);
     if (is_type(config, type, "yarn"))
         return read_yarn(config, rope, original, ctx);
+    if (is_type(config, type, "longrope") || is_type(config, type, "su"))
+        return read_longrope(config, rope, original, ctx);
     if (is_type(config, type, "linear")) {
         status = config_accept_f64(config, rope, "factor", &factor);
         config_put_text(config, "rope.scaling.type", "linear");
@@ -127,7 +179,8 @@ static enum status read_scaling(const struct config *config, const struct json_n
     char quoted[GGUF_QUOTE_BYTES];
     gguf_quote(quoted, config->doc->text + type->first, type->last - type->first);
     return error_set(config->err, ERR_UNSUPPORTED,
-                     "rope scaling '%s' is not supported (supported: default linear llama3 yarn)",
+                     "rope scaling '%s' is not supported (supported: default linear llama3 yarn "
+                     "longrope)",
                      quoted);
 }
 

@@ -17,7 +17,7 @@
 #include "engine/base/mem.h"
 #include "engine/formats/gguf.h"
 
-enum { GGUF_NAME_BYTES = 256, EXPERTS_MAX = 4096 };
+enum { GGUF_NAME_BYTES = 256, EXPERTS_MAX = 4096, VECTORS_MAX = 2 };
 
 /* What a stored tensor is for the GGUF tensor whose name it gets. */
 enum role {
@@ -584,24 +584,33 @@ static enum status build_all(struct mapping *mapping)
     return OK;
 }
 
-/* The frequencies' divisors of llama3 scaling, which a converted file carries as a tensor. */
-static enum status add_divisors(struct mapping *mapping)
+/* A vector that a converted file carries as a tensor and a checkpoint in its configuration. */
+static enum status add_vector(struct mapping *mapping, const char *name, const float *values)
 {
     struct model_file *file = mapping->file;
-    size_t n = (size_t)mapping->facts->n_rot / 2;
-    if (!mapping->facts->has_divisors)
-        return OK;
-    size_t t = file->n_tensors++;
+    size_t n = (size_t)mapping->facts->n_rot / 2, t = file->n_tensors++;
     file->sources[t] = (struct tensor_source){.form = TENSOR_MEMORY, .stored = DTYPE_F32};
-    file->tensors[t] = (struct tensor_info){.name = "rope_freqs.weight",
+    file->tensors[t] = (struct tensor_info){.name = name,
                                             .dtype = DTYPE_F32,
                                             .n_dims = 1,
                                             .dims = {n, 1, 1, 1},
                                             .bytes = n * sizeof(float)};
-    file->sources[t].memory = mem_memdup0(mapping->facts->divisors, n * sizeof(float));
+    file->sources[t].memory = mem_memdup0(values, n * sizeof(float));
     return file->sources[t].memory
                ? OK
                : error_set(mapping->err, ERR_MEMORY, "no memory for the table of tensors");
+}
+
+/* The frequencies' divisors of the scalings llama3 and longrope. */
+static enum status add_divisors(struct mapping *mapping)
+{
+    const struct hf_facts *facts = mapping->facts;
+    if (facts->has_divisors)
+        return add_vector(mapping, "rope_freqs.weight", facts->divisors);
+    if (!facts->has_longrope)
+        return OK;
+    enum status status = add_vector(mapping, "rope_factors_long.weight", facts->long_factors);
+    return status ? status : add_vector(mapping, "rope_factors_short.weight", facts->short_factors);
 }
 
 /* A checkpoint says whether its output matrix is the embedding; a missing one is no hint. */
@@ -642,8 +651,8 @@ enum status hf_tensors_map(struct model_file *file, const struct safetensors *sh
     for (size_t i = 0; i < file->n_shards; i++)
         n_entries += shards[i].n_entries;
     mapping.capacity = 2 * n_entries;
-    file->tensors = mem_calloc(mapping.capacity + 1, sizeof *file->tensors);
-    file->sources = mem_calloc(mapping.capacity + 1, sizeof *file->sources);
+    file->tensors = mem_calloc(mapping.capacity + VECTORS_MAX, sizeof *file->tensors);
+    file->sources = mem_calloc(mapping.capacity + VECTORS_MAX, sizeof *file->sources);
     mapping.pieces = mem_calloc(mapping.capacity + 1, sizeof *mapping.pieces);
     size_t name_bytes;
     if (size_mul(mapping.capacity + 1, GGUF_NAME_BYTES, &name_bytes))

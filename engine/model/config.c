@@ -221,6 +221,18 @@ static enum status read_unrotated(struct model_config *config, const struct keys
 
 /* ---- rope ---- */
 
+/* Longrope has no type in files: its tensors say it. */
+static enum status read_long_rope(struct rope_config *rope, const struct keys *keys)
+{
+    enum status status =
+        accept_f64(keys, "rope.scaling.original_context_length", 2, CTX_MAX, &rope->original_ctx);
+    rope->scaling = ROPE_LONG;
+    rope->factor = 1;
+    return status
+               ? status
+               : accept_f64(keys, "rope.scaling.attn_factor", 1e-3, 1e3, &rope->attention_factor);
+}
+
 static enum status read_rope_scaling(struct rope_config *rope, const struct keys *keys)
 {
     char key[KEY_BYTES];
@@ -235,6 +247,8 @@ static enum status read_rope_scaling(struct rope_config *rope, const struct keys
     bool typed = model_file_text(keys->file, key_of(keys, "rope.scaling.type", key), &type);
     if (!typed && rope->factor != 1)
         type = (struct text_view){"linear", 6};
+    if (!typed && model_file_tensor(keys->file, "rope_factors_long.weight"))
+        return read_long_rope(rope, keys);
     if (type.n_bytes == 4 && memcmp(type.bytes, "none", 4) == 0) {
         rope->scaling = ROPE_PLAIN;
         rope->factor = 1;

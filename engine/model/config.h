@@ -23,7 +23,9 @@ enum {
     RANK_MAX = 1 << 14,  // of the low-rank products of multi-head latent attention
 };
 
-enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN };
+/* LONG and SHORT are longrope: divisors for contexts of more than original_ctx tokens, and for
+ * others. A file's configuration says LONG; opening the model decides. */
+enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_YARN, ROPE_LONG, ROPE_SHORT };
 
 struct rope_config {
     size_t n_rot;  // leading dimensions of a head that are rotated, even

@@ -185,11 +185,17 @@ static enum status check_options(const struct model_options *options, struct err
 
 static enum status init_rope(struct model *model, struct error *err)
 {
-    const struct rope_config *rope = &model->config.rope;
+    struct rope_config *rope = &model->config.rope;
+    const float *divisors = model->weights.rope_divisors;
+    if (rope->scaling == ROPE_LONG && (double)model->ctx_size <= rope->original_ctx)
+        rope->scaling = ROPE_SHORT;
+    if (rope->scaling == ROPE_LONG || rope->scaling == ROPE_SHORT)
+        divisors =
+            rope->scaling == ROPE_LONG ? model->weights.rope_long : model->weights.rope_short;
     model->frequencies = mem_alloc_array(rope->n_rot / 2, sizeof *model->frequencies);
     if (!model->frequencies)
         return error_set(err, ERR_MEMORY, "no memory for rope frequencies");
-    rope_init(&model->rope, rope, model->weights.rope_divisors, model->frequencies);
+    rope_init(&model->rope, rope, divisors, model->frequencies);
     return OK;
 }
 

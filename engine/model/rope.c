@@ -1,6 +1,7 @@
 /* Angles of rotary embedding (Su et al. 2021), with the scalings that GGUF files carry: linear
- * (positions divided), per-pair divisors (the llama3 scaling, precomputed by converters), and yarn
- * (Peng et al. 2023: slow pairs are interpolated, fast ones left alone, a ramp between).
+ * (positions divided), per-pair divisors (the llama3 scaling, precomputed by converters; longrope,
+ * which has two sets), and yarn (Peng et al. 2023: slow pairs are interpolated, fast ones left
+ * alone, a ramp between).
  *
  * Frequencies are rounded to float once, as the reference implementations hold them; position times
  * frequency is then exact in double (24 + 24 bits). The library's sin and cos may differ in the
@@ -86,13 +87,16 @@ void rope_init(struct rope *rope, const struct rope_config *config, const float 
     rope->amplitude = 1;
     if (config->scaling == ROPE_YARN)
         rope->amplitude = config->attention_factor * (1 + 0.1 * log(config->factor));
+    bool longrope = config->scaling == ROPE_LONG || config->scaling == ROPE_SHORT;
+    if (longrope)
+        rope->amplitude = config->attention_factor;
     for (size_t i = 0; i < config->n_rot / 2; i++) {
         double frequency = pow(config->base, -2.0 * (double)i / (double)config->n_rot);
         if (divisors)
             frequency /= divisors[i];
-        double share = config->scaling == ROPE_PLAIN    ? 0
-                       : config->scaling == ROPE_LINEAR ? 1
-                                                        : yarn_ramp(config, i);
+        double share = config->scaling == ROPE_LINEAR ? 1
+                       : config->scaling == ROPE_YARN ? yarn_ramp(config, i)
+                                                      : 0;
         frequency = frequency / config->factor * share + frequency * (1 - share);
         frequencies[i] = (float)frequency;
     }

@@ -13,10 +13,11 @@
 struct rope {
     size_t n_rot;
     float *frequencies;  // [n_rot / 2] angle a position, divisors and scaling applied
-    double amplitude;    // of cos and sin, 1 but for yarn
+    double amplitude;    // of cos and sin, 1 but for yarn and longrope
 };
 
-/* `divisors` is the file's rope_freqs ([n_rot / 2], >= ROPE_DIVISOR_MIN) or NULL; `frequencies` is
+/* `divisors` ([n_rot / 2], >= ROPE_DIVISOR_MIN) are the file's rope_freqs, of longrope the set in
+ * use, or NULL; `frequencies` is
  * caller's memory for n_rot / 2 floats. */
 void rope_init(struct rope *rope, const struct rope_config *config, const float *divisors,
                float *frequencies);

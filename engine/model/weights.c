@@ -305,11 +305,19 @@ static enum status read_and_pack(struct model_weights *weights, const struct pla
 static enum status check_divisors(const struct model_weights *weights, size_t n_pairs,
                                   struct error *err)
 {
-    for (size_t i = 0; weights->rope_divisors && i < n_pairs; i++) {
-        float divisor = weights->rope_divisors[i];
-        if (!(divisor >= ROPE_DIVISOR_MIN && divisor <= 3e38f))
-            return error_set(err, ERR_FORMAT, "tensor 'rope_freqs.weight': value %zu is %g", i,
-                             (double)divisor);
+    const struct {
+        const char *name;
+        const float *divisors;
+    } sets[] = {{"rope_freqs", weights->rope_divisors},
+                {"rope_factors_long", weights->rope_long},
+                {"rope_factors_short", weights->rope_short}};
+    for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
+        for (size_t i = 0; sets[s].divisors && i < n_pairs; i++) {
+            float divisor = sets[s].divisors[i];
+            if (!(divisor >= ROPE_DIVISOR_MIN && divisor <= 3e38f))
+                return error_set(err, ERR_FORMAT, "tensor '%s.weight': value %zu is %g",
+                                 sets[s].name, i, (double)divisor);
+        }
     }
     return OK;
 }

@@ -81,11 +81,12 @@ struct layer_weights {
 };
 
 struct model_weights {
-    struct weight embedding;       // [n_vocab, n_embd]
-    struct weight output;          // [n_vocab, n_embd]; the same panels when tied
-    const float *output_norm;      // [n_embd]
-    const float *rope_divisors;    // [n_rot / 2] or NULL
-    struct layer_weights *layers;  // [n_layers]
+    struct weight embedding;              // [n_vocab, n_embd]
+    struct weight output;                 // [n_vocab, n_embd]; the same panels when tied
+    const float *output_norm;             // [n_embd]
+    const float *rope_divisors;           // [n_rot / 2] or NULL
+    const float *rope_long, *rope_short;  // likewise, of longrope
+    struct layer_weights *layers;         // [n_layers]
     size_t n_layers;
 
     void *memory;  // the one mapping

@@ -59,6 +59,7 @@ enum need {
     LATENT,
     LATENT_Q_WHOLE,  // q in one product
     LATENT_Q_RANK,   // q in two
+    LONG_ROPE,
 };
 
 struct rule {
@@ -137,6 +138,8 @@ static const struct rule model_rules[] = {
     MATRIX("output.weight", VOCAB, EMBD, MAY, output),
     VECTOR("output_norm.weight", EMBD, ALWAYS, output_norm),
     VECTOR("rope_freqs.weight", ROTATED_PAIRS, MAY, rope_divisors),
+    VECTOR("rope_factors_long.weight", ROTATED_PAIRS, LONG_ROPE, rope_long),
+    VECTOR("rope_factors_short.weight", ROTATED_PAIRS, LONG_ROPE, rope_short),
 };
 #undef LAYER
 enum {
@@ -233,6 +236,8 @@ static enum presence presence_of(const struct model_config *config, enum need ne
         return when(latent && config->mla.q_rank == 0);
     case LATENT_Q_RANK:
         return when(latent && config->mla.q_rank > 0);
+    case LONG_ROPE:
+        return when(config->rope.scaling == ROPE_LONG);
     }
     return ABSENT;
 }

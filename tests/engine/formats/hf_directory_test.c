@@ -17,6 +17,10 @@
 
 /* A llama of one layer: 4 heads of 4, 2 of keys and values, 16 wide, 24 in between, 10 tokens. */
 #define CONFIG CONFIG_OF("llama")
+#define LONGROPE(factors, original)                                                                \
+    ",\"original_max_position_embeddings\":64,\"rope_scaling\":{\"type\":\"longrope\","            \
+    "\"short_factor\":[1,1],\"long_factor\":" factors                                              \
+    ",\"original_max_position_embeddings\":" original "}"
 #define LATENT ",\"qk_nope_head_dim\":4,\"qk_rope_head_dim\":2,\"v_head_dim\":4"
 #define CONFIG_OF(type)                                                                            \
     "\"model_type\":\"" type "\",\"num_hidden_layers\":1,\"max_position_embeddings\":128,"         \
@@ -280,6 +284,10 @@ static void bad_configurations_are_named(void **state)
         {"{" CONFIG_OF("deepseek_v3") LATENT ",\"head_dim\":5}", "head_dim or qk_head_dim does"},
         {"{" CONFIG_OF("glm4_moe_lite") LATENT ",\"mlp_layer_types\":[\"x\"]}",
          "mlp_layer_types[0]"},
+        {"{" CONFIG_OF("phi3") LONGROPE("[1]", "64") "}", "long_factor has not 2 items"},
+        {"{" CONFIG_OF("phi3") LONGROPE("[1,true]", "64") "}", "long_factor[1] is no number"},
+        {"{" CONFIG_OF("phi3") LONGROPE("[1,2]", "65") "}", "is 64, and 65 in the rope scaling"},
+        {"{" CONFIG LONGROPE("[1,2]", "64") "}", "longrope from 64 positions of llama is not"},
         {"{" CONFIG_OF("smollm3") ",\"no_rope_layers\":[]}", "no_rope_layers has not one item"},
         {"{" CONFIG_OF("smollm3") ",\"no_rope_layers\":[2]}", "no_rope_layers holds no 0 and 1"},
         {"{" CONFIG_OF("smollm3") ",\"no_rope_layer_interval\":0}", "or the interval is 0"},

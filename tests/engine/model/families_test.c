@@ -200,6 +200,9 @@ static bool is_exempt(const struct tiny_model *tiny, const char *suffix)
     bool all_experts = tiny->n_ff_exp > 0 && tiny->n_dense == 0;
     if (all_experts && strcmp(suffix, "feed_forward_length") == 0)  // of dense layers
         return true;
+    bool short_rope = tiny->long_rope >= TINY_CTX;  // more than the context is as good
+    if (short_rope && strcmp(suffix, "rope.scaling.original_context_length") == 0)
+        return true;
     static const char *const names[] = {
         "vocab_size",            // the embedding decides; a larger claim is refused
         "context_length",        // an upper limit of ours

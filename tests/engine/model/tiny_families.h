@@ -36,6 +36,9 @@ static const struct tiny_model TINY_FAMILIES[] = {
      .head_dim = 64, .n_ff = 256, .n_vocab = 96, .dtype = DTYPE_Q4_K},
     /* Fused tensors, here with a window as the small Phi-3 have one. */
     {"phi3_f16", "phi3", TINY_SHAPE, .dtype = DTYPE_F16, .window = 40},
+    {"phi3_long_f16", "phi3", TINY_SHAPE, .dtype = DTYPE_F16, .n_rot = 12, .tied = true,
+     .long_rope = 200},
+    {"phi3_short_f16", "phi3", TINY_SHAPE, .dtype = DTYPE_F16, .long_rope = TINY_CTX},
     {"phi3_q8_0", "phi3", TINY_SHAPE, .dtype = DTYPE_Q8_0},
     {"phi3_q4_k", "phi3", TINY_WIDE, .dtype = DTYPE_Q4_K},
     {"qwen2_q8_0", "qwen2", TINY_SHAPE, .dtype = DTYPE_Q8_0, .biases = true},

@@ -25,6 +25,7 @@ struct tiny_model {
     float factor, original_ctx, beta_fast, beta_slow;
     const float *divisors;           // rope_freqs or NULL
     float log_multiplier;            // yarn
+    float long_rope;                 // longrope from so many positions on, 0 = none
     uint32_t value_dim;              // 0 = head_dim
     uint32_t window, window_period;  // period 0 = key left out
     bool sinks;
@@ -489,6 +490,10 @@ static inline void tiny_keys(struct tiny_writer *w)
         tiny_key_f32(w, "rope.scaling.yarn_beta_fast", m->beta_fast);
         tiny_key_f32(w, "rope.scaling.yarn_beta_slow", m->beta_slow);
     }
+    if (m->long_rope > 0) {
+        tiny_key_u32(w, "rope.scaling.original_context_length", (uint32_t)m->long_rope);
+        tiny_key_f32(w, "rope.scaling.attn_factor", 1.25f);
+    }
     if (m->log_multiplier > 0)
         tiny_key_f32(w, "rope.scaling.yarn_log_multiplier", m->log_multiplier);
 }
@@ -504,6 +509,11 @@ static inline void tiny_tensors(struct tiny_writer *w)
         tiny_tensor(w, "rope_freqs.weight", DTYPE_F32, 0, m->head_dim / 2, 0, 0);
         buf_truncate(&w->data, w->data.n_bytes - m->head_dim / 2 * sizeof(float));
         buf_append(&w->data, m->divisors, m->head_dim / 2 * sizeof(float));
+    }
+    uint32_t n_pairs = (m->n_rot ? m->n_rot : m->head_dim) / 2;
+    if (m->long_rope > 0) {
+        tiny_tensor(w, "rope_factors_long.weight", DTYPE_F32, 0, n_pairs, 4, 3);
+        tiny_tensor(w, "rope_factors_short.weight", DTYPE_F32, 0, n_pairs, 1.1, 0.1);
     }
     for (uint32_t layer = 0; layer < m->n_layers + m->n_draft; layer++)
         tiny_layer(w, layer);

@@ -32,7 +32,7 @@ WIDE = dict(SHAPE, hidden_size=256, intermediate_size=512, head_dim=64)
 ROPE = dict(rope_type="default", rope_theta=10000.0)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=16, rope_theta=50000.0)
-YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=20000.0)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=34, rope_theta=20000.0)
 # Where each of yarn's numbers moves the ramp over 8 pairs.
 BETAS = dict(beta_fast=0.4, beta_slow=0.11, original_max_position_embeddings=34)
 
@@ -80,6 +80,12 @@ VARIANTS.update({
                 None),
     "phi3": ("Phi3Config", dict(SHAPE, head_dim=None, pad_token_id=None, sliding_window=None),
              "float32", None),
+    "phi3-longrope": ("Phi3Config", dict(
+        SHAPE, head_dim=None, pad_token_id=None, sliding_window=None, tie_word_embeddings=True,
+        original_max_position_embeddings=34, rope_parameters=dict(
+            ROPE, rope_type="longrope", partial_rotary_factor=0.75,
+            original_max_position_embeddings=34, long_factor=[1.5, 2.0, 3.0, 4.0, 6.0, 9.0],
+            short_factor=[1.0, 1.1, 1.2, 1.3, 1.4, 1.5])), "float32", None),
     "phi3-window": ("Phi3Config", dict(SHAPE, head_dim=None, pad_token_id=None, sliding_window=8),
                     "bfloat16", "60KB"),
     "qwen2-windows": ("Qwen2Config", dict(SHAPE, head_dim=None, use_sliding_window=True,
@@ -261,7 +267,9 @@ def write_gguf(path, model, dtype):
     if arch == "smollm3":
         writer.add_array("smollm3.rope.layers", [bool(x) for x in config.no_rope_layers])
     latent = getattr(config, "kv_lora_rank", None)
-    n_rot = config.qk_rope_head_dim if latent else head_dim
+    rope = config.rope_parameters
+    n_rot = (config.qk_rope_head_dim if latent else
+             int(head_dim * rope.get("partial_rotary_factor", 1)))
     writer.add_key_length(config.qk_nope_head_dim + n_rot if latent else head_dim)
     writer.add_value_length(config.v_head_dim if latent else head_dim)
     write_mixture_keys(writer, arch, config)
@@ -274,7 +282,6 @@ def write_gguf(path, model, dtype):
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     writer.add_rope_dimension_count(n_rot)
-    rope = config.rope_parameters
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] in ("linear", "yarn"):
         writer.add_string(f"{arch}.rope.scaling.type", rope["rope_type"])
@@ -290,6 +297,15 @@ def write_gguf(path, model, dtype):
         if rope.get("attention_factor"):
             writer.add_float64(f"{arch}.rope.scaling.attn_factor",
                                rope["attention_factor"] / (1 + 0.1 * np.log(rope["factor"])))
+    if rope["rope_type"] == "longrope":
+        original = rope["original_max_position_embeddings"]
+        scale = config.max_position_embeddings / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_float64(f"{arch}.rope.scaling.attn_factor",
+                           np.sqrt(1 + np.log(scale) / np.log(original)))
+        for kind in ("long", "short"):
+            writer.add_tensor(f"rope_factors_{kind}.weight",
+                              np.array(rope[f"{kind}_factor"], np.float32))
     if rope["rope_type"] == "llama3":
         writer.add_tensor("rope_freqs.weight", llama3_divisors(rope, head_dim))
     tied = config.tie_word_embeddings
@@ -441,7 +457,8 @@ WALK_EXEMPT = {
 EXEMPT = {name for names in WALK_EXEMPT.values() for name in names}
 # Of dense layers where there are none; of windows where use_sliding_window is false or names none.
 NO_WINDOWS = {"sliding_window", "use_sliding_window"}
-EXEMPT_OF = {"phi3": {"original_max_position_embeddings"},  # of longrope, which is refused
+EXEMPT_OF = {"phi3-longrope": {"short_factor"},  # the context is longer
+             "phi3": {"original_max_position_embeddings"},  # of longrope, which is refused
              "phi3-window": {"original_max_position_embeddings"},
              "smollm3": NO_WINDOWS | {"no_rope_layer_interval"},  # no_rope_layers says it
              "qwen3-moe": NO_WINDOWS | {"intermediate_size"},

@@ -119,8 +119,19 @@ def model_smollm3(file):
 
 
 def model_phi3(file):
-    return hf.Phi3ForCausalLM(hf.Phi3Config(
-        **common(file), sliding_window=file.get("attention.sliding_window")))
+    config = dict(common(file), sliding_window=file.get("attention.sliding_window"))
+    if "rope_factors_long.weight" in file.tensors:
+        factors = {f"{kind}_factor": file.tensors[f"rope_factors_{kind}.weight"].tolist()
+                   for kind in ("long", "short")}
+        original = file.get("rope.scaling.original_context_length")
+        config["original_max_position_embeddings"] = original
+        config["rope_parameters"] = dict(
+            factors, rope_type="longrope", rope_theta=file.get("rope.freq_base"),
+            original_max_position_embeddings=original,
+            attention_factor=file.get("rope.scaling.attn_factor"),
+            partial_rotary_factor=file.get("rope.dimension_count") /
+            file.get("attention.key_length"))
+    return hf.Phi3ForCausalLM(hf.Phi3Config(**config))
 
 
 def model_qwen2(file):
