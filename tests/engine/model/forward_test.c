@@ -6,19 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include "tests/engine/model/golden.h"
-
-static float whole[PROMPT * 96], other[PROMPT * 96];
-
-static struct runner open_runner(const struct tiny_model *tiny, enum cpu_level level,
-                                 size_t n_threads)
-{
-    struct runner r;
-    struct error err = {0};
-    if (runner_open(&r, tiny, level, n_threads, &err) != OK)
-        fail_msg("%s: %s", tiny->name, err.text);
-    return r;
-}
+#include "tests/engine/model/invariance.h"
 
 static const struct tiny_model *tiny_by_name(const char *name)
 {
@@ -34,29 +22,11 @@ static const struct tiny_model *tiny_by_name(const char *name)
 static void logits_equal_transformers(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < TINY_MODELS_COUNT; i++) {
-        const struct tiny_model *tiny = &TINY_MODELS[i];
-        int32_t tokens[PROMPT];
-        make_prompt(tokens, 7, tiny->n_vocab);
-        struct runner r = open_runner(tiny, kernels_best_level(), 2);
-        struct sequence *s = runner_sequence(&r);
-        assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
-        compare_golden(tiny, false, whole);
-        sequence_free(s);
-        runner_close(&r);
-    }
+    for (size_t i = 0; i < TINY_MODELS_COUNT; i++)
+        check_golden(&TINY_MODELS[i]);
 }
 
 /* ---- against itself ---- */
-
-static void assert_same_bits(const char *what, const struct tiny_model *tiny, size_t first,
-                             size_t last)
-{
-    size_t n_vocab = tiny->n_vocab;
-    for (size_t p = first; p < last; p++)
-        if (memcmp(whole + p * n_vocab, other + p * n_vocab, n_vocab * sizeof(float)) != 0)
-            fail_msg("%s: %s: position %zu differs", tiny->name, what, p);
-}
 
 static const char *const INVARIANT[] = {"llama_f16",  "llama_q4_1", "llama_wide_heads",
                                         "llama_q6_k", "llama_f32",  "llama_bf16",
@@ -67,87 +37,23 @@ enum { INVARIANTS = sizeof INVARIANT / sizeof INVARIANT[0], INVARIANTS_SLOW = 4 
 static void chunks_change_no_bit(void **state)
 {
     (void)state;
-    static const size_t chunks[] = {1, 2, 7, 31, 64, 255};
-    for (size_t i = 0; i < INVARIANTS; i++) {
-        const struct tiny_model *tiny = tiny_by_name(INVARIANT[i]);
-        int32_t tokens[PROMPT];
-        make_prompt(tokens, 7, tiny->n_vocab);
-        struct runner r = open_runner(tiny, kernels_best_level(), 2);
-        struct sequence *s = runner_sequence(&r);
-        assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, PROMPT, whole), OK);
-        for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
-            sequence_truncate(s, 0);
-            assert_int_equal(runner_prefill(&r, s, tokens, PROMPT, chunks[c], other), OK);
-            assert_same_bits("chunks", tiny, 0, PROMPT);
-        }
-        sequence_free(s);
-        runner_close(&r);
-    }
+    for (size_t i = 0; i < INVARIANTS; i++)
+        check_chunks(tiny_by_name(INVARIANT[i]));
 }
 
 static void threads_and_levels_change_no_bit(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < INVARIANTS_SLOW; i++) {
-        const struct tiny_model *tiny = tiny_by_name(INVARIANT[i]);
-        int32_t tokens[PROMPT];
-        make_prompt(tokens, 7, tiny->n_vocab);
-        for (int level = CPU_LEVELS - 1, runs = 0; level >= 0; level--) {
-            if (!kernels_level_available((enum cpu_level)level))
-                continue;
-            for (size_t n_threads = 1; n_threads <= 3; n_threads++, runs++) {
-                size_t n_tokens = level == CPU_SCALAR ? 40 : PROMPT;  // it is slow
-                struct runner r = open_runner(tiny, (enum cpu_level)level, n_threads);
-                struct sequence *s = runner_sequence(&r);
-                assert_int_equal(runner_prefill(&r, s, tokens, n_tokens, n_threads == 3 ? 50 : 299,
-                                                runs ? other : whole),
-                                 OK);
-                if (runs)
-                    assert_same_bits("threads or level", tiny, 0, n_tokens);
-                sequence_free(s);
-                runner_close(&r);
-            }
-        }
-    }
+    static const size_t n_threads[] = {1, 2, 3};
+    for (size_t i = 0; i < INVARIANTS_SLOW; i++)
+        check_threads_and_levels(tiny_by_name(INVARIANT[i]), PROMPT, n_threads, 3);
 }
 
-/* Three conversations of different lengths and speeds in shared steps, each as when alone. */
 static void neighbours_change_no_bit(void **state)
 {
     (void)state;
-    static float alone[3][PROMPT * 96], shared[3][PROMPT * 96];
-    static const size_t speeds[3][4] = {{1, 1, 40, 3}, {64, 5, 1, 1}, {2, 100, 1, 30}};
-    for (size_t i = 0; i < INVARIANTS_SLOW; i++) {
-        const struct tiny_model *tiny = tiny_by_name(INVARIANT[i]);
-        struct runner r = open_runner(tiny, kernels_best_level(), 2);
-        int32_t tokens[3][PROMPT];
-        struct sequence *s[3];
-        for (size_t k = 0; k < 3; k++) {
-            make_prompt(tokens[k], 100 + k, tiny->n_vocab);
-            s[k] = runner_sequence(&r);
-            assert_int_equal(runner_prefill(&r, s[k], tokens[k], 290, 290, alone[k]), OK);
-            sequence_truncate(s[k], 0);
-        }
-        for (size_t round = 0, open = 3; open > 0; round++) {
-            struct feed feeds[3];
-            open = 0;
-            for (size_t j = 0; j < 3; j++) {
-                size_t k = (j + round) % 3, first = sequence_tokens(s[k]);
-                size_t n = speeds[k][round % 4], left = 290 - first;
-                if (left > 0)
-                    feeds[open++] = (struct feed){s[k], tokens[k], n < left ? n : left,
-                                                  shared[k] + first * tiny->n_vocab};
-            }
-            if (open > 0)
-                assert_int_equal(runner_step(&r, feeds, open), OK);
-        }
-        for (size_t k = 0; k < 3; k++) {
-            if (memcmp(alone[k], shared[k], 290 * tiny->n_vocab * sizeof(float)) != 0)
-                fail_msg("%s: conversation %zu differs in company", tiny->name, k);
-            sequence_free(s[k]);
-        }
-        runner_close(&r);
-    }
+    for (size_t i = 0; i < INVARIANTS_SLOW; i++)
+        check_neighbours(tiny_by_name(INVARIANT[i]), 290);
 }
 
 static void cached_prefix_and_forks_change_no_bit(void **state)
