@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <math.h>
 
+#include "engine/base/clock.h"
 #include "engine/engine_defaults.h"
 #include "engine/engine_state.h"
 
@@ -18,6 +19,9 @@ enum {
     PREFILL_CHUNK_MAX = 16384,
     QUEUE_JOBS_MAX = BATCH_JOBS_MAX - BATCH_SEQUENCES_MAX,
 };
+
+/* A close waits so long for cached blocks to be written to kv_dir. */
+static const int64_t FLUSH_NS = 5 * (int64_t)1000000000;
 
 static enum status check_option(const char *name, size_t value, size_t max, struct error *err)
 {
@@ -42,6 +46,9 @@ static enum status check_options(const struct engine_options *o, struct error *e
     struct engine_sampling sampling;
     if (status == OK)
         status = engine_sampling_read(&sampling, NULL, o->sampling, err);
+    if (status == OK && o->kv_dir != NULL && o->no_prefix_cache)
+        return error_set_param(err, ERR_INVALID, "kv_dir",
+                               "a directory for the prefix cache, which is turned off");
     enum cpu_level level;
     if (status == OK && o->cpu_level != NULL && !kernels_level_parse(o->cpu_level, &level))
         return error_set_param(err, ERR_INVALID, "cpu", "there is no CPU level \"%s\"",
@@ -63,13 +70,15 @@ static void free_options(struct engine_options *o)
     mem_free((char *)o->model_alias);
     mem_free((char *)o->cpu_level);
     mem_free((char *)o->sampling);
+    mem_free((char *)o->kv_dir);
 }
 
 static bool copy_options(struct engine_options *to, const struct engine_options *from)
 {
     *to = *from;
     engine_fill_defaults(to);
-    const char **const texts[] = {&to->model_path, &to->model_alias, &to->cpu_level, &to->sampling};
+    const char **const texts[] = {&to->model_path, &to->model_alias, &to->cpu_level, &to->sampling,
+                                  &to->kv_dir};
     bool is_complete = true;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         is_complete = copy_option(texts[i]) && is_complete;
@@ -102,8 +111,10 @@ static void *thread_main(void *context)
         engine_unload(engine);
     }
     end_load(engine, &err);
-    if (status == OK)
+    if (status == OK) {
         scheduler_run(engine->scheduler);
+        kv_cache_flush(engine->cache, clock_ns() + FLUSH_NS);
+    }
     return NULL;
 }
 
@@ -299,6 +310,12 @@ void engine_metrics(const struct engine *engine, struct engine_metrics *out)
         .kv_blocks = atomic_load(&m->kv_blocks),
         .kv_blocks_free = atomic_load(&m->kv_blocks_free),
         .kv_blocks_cached = atomic_load(&m->kv_blocks_cached),
+        .kv_blocks_spilled = atomic_load(&m->kv_blocks_spilled),
+        .kv_bytes_spilled = atomic_load(&m->kv_bytes_spilled),
+        .kv_bytes_reloaded = atomic_load(&m->kv_bytes_reloaded),
+        .kv_blocks_damaged = atomic_load(&m->kv_blocks_damaged),
+        .kv_blocks_dropped = atomic_load(&m->kv_blocks_dropped),
+        .kv_dir_bytes = atomic_load(&m->kv_dir_bytes),
     };
 #define X(name) out->name = atomic_load_explicit(&m->name, memory_order_relaxed);
     METRICS_COUNTERS(X)

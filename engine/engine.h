@@ -38,6 +38,8 @@ struct engine_options {
     size_t ctx_size;          // tokens of one sequence; 0 = the model's training context
     size_t parallel;          // sequences in one step; 0 = 32
     size_t kv_bytes;          // of the KV pool; 0 = sized from free memory and ctx_size
+    const char *kv_dir;       // what the prefix cache gives up is kept there; NULL = it is lost
+    uint64_t kv_dir_bytes;    // most of its files; 0 = 10 GiB
     size_t threads;           // 0 = the cores that the cgroup grants
     const char *cpu_level;    // "scalar" "avx2" "avx512"; NULL = the best there is
     const char *quantize;     // "q8_0" "q4_k": matrices of floats are quantised; NULL = not
@@ -302,6 +304,11 @@ struct engine_metrics {
     size_t kv_blocks, kv_blocks_free, kv_blocks_cached;
     uint64_t prompt_tokens, generation_tokens;
     uint64_t prefix_queries, prefix_hits;  // tokens
+    /* Of the directory: blocks written to it, read back, found damaged, not written for lack of
+     * time or room. */
+    uint64_t kv_blocks_spilled, kv_blocks_reloaded, kv_blocks_damaged, kv_blocks_dropped;
+    uint64_t kv_bytes_spilled, kv_bytes_reloaded;
+    uint64_t kv_dir_bytes;  // in it now
     uint64_t preemptions;
     uint64_t steps, decode_rows, prefill_rows,
         decode_steps;                               // decode_steps: steps with decode rows

@@ -15,6 +15,8 @@ enum {
     DRAFT_ROWS_MAX = 32,  // more do not pay: the step is bound by arithmetic by then
 };
 
+static const uint64_t KV_DIR_BYTES_DEFAULT = UINT64_C(10) << 30;
+
 static size_t or_default(size_t value, size_t otherwise)
 {
     return value != 0 ? value : otherwise;
@@ -25,6 +27,8 @@ void engine_fill_defaults(struct engine_options *options)
     options->parallel = or_default(options->parallel, PARALLEL_DEFAULT);
     options->prefill_chunk = or_default(options->prefill_chunk, PREFILL_CHUNK_DEFAULT);
     options->queue_jobs_max = or_default(options->queue_jobs_max, QUEUE_JOBS_DEFAULT);
+    options->kv_dir_bytes =
+        options->kv_dir_bytes != 0 ? options->kv_dir_bytes : KV_DIR_BYTES_DEFAULT;
     options->threads = or_default(options->threads, pool_cores_available());
     if (options->threads > POOL_THREADS_MAX)
         options->threads = POOL_THREADS_MAX;

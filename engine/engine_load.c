@@ -94,6 +94,43 @@ static enum status open_model(struct engine *e, struct error *err)
     return OK;
 }
 
+static void wake_scheduler(void *wakeup)
+{
+    wakeup_signal(wakeup);
+}
+
+/* A directory that cannot be used is a warning; one that must not be used is an error. */
+static enum status open_spill(struct engine *e, struct error *err)
+{
+    if (e->options.kv_dir == NULL)
+        return OK;
+    struct kv_store *store;
+    struct error reason = {0};
+    enum status status = kv_store_open(&store, e->options.kv_dir, e->options.kv_dir_bytes, &reason);
+    if (status == ERR_IO) {
+        log_warn("prompts are not kept over a restart: %s", reason.text);
+        return OK;
+    }
+    if (status != OK)
+        return error_set_param(err, status, reason.param, "%s", reason.text);
+    const struct kv_layout *layout = model_kv_layout(e->model);
+    size_t block_bytes = 0;
+    for (size_t g = 0; g < layout->n_groups; g++)
+        if (kv_group_block_bytes(&layout->groups[g]) > block_bytes)
+            block_bytes = kv_group_block_bytes(&layout->groups[g]);
+    size_t bytes = kv_spill_bytes(block_bytes);
+    status = account_reserve(&e->account, ACCOUNT_KV, bytes, err);
+    if (status != OK) {
+        kv_store_close(store);
+        return status;
+    }
+    e->kv_account_bytes += bytes;
+    status = kv_spill_open_take(&e->spill, store, block_bytes, wake_scheduler, e->wakeup, err);
+    if (status == OK)
+        kv_cache_set_spill(e->cache, e->spill);
+    return status;
+}
+
 static enum status open_cache(struct engine *e, struct error *err)
 {
     const struct kv_layout *layout = model_kv_layout(e->model);
@@ -109,16 +146,18 @@ static enum status open_cache(struct engine *e, struct error *err)
     enum status status = account_reserve(&e->account, ACCOUNT_KV, bytes, err);
     if (status != OK)
         return status;
-    e->kv_account_bytes = bytes;
-    uint8_t digest[SHA256_BYTES];
+    e->kv_account_bytes = e->info.kv_bytes = bytes;
+    // With the version, since blocks may outlive the program that made them.
+    uint8_t digest[SHA256_BYTES], root[SHA256_BYTES];
     model_digest(e->model, digest);
-    status =
-        kv_cache_create(&e->cache, layout, per_group, digest, !e->options.no_prefix_cache, err);
+    sha256(root, digest, sizeof digest, WICARA_VERSION, strlen(WICARA_VERSION), NULL, 0);
+    status = kv_cache_create(&e->cache, layout, per_group, root, !e->options.no_prefix_cache, err);
+    if (status == OK)
+        status = open_spill(e, err);
     if (status != OK)
         return status;
     e->info.kv_blocks = per_group[kv_layout_widest(layout)];
     e->info.kv_block_tokens = KV_TOKENS_PER_BLOCK;
-    e->info.kv_bytes = e->kv_account_bytes;
     atomic_store(&e->metrics.kv_blocks, e->info.kv_blocks);
     atomic_store(&e->metrics.kv_blocks_free, e->info.kv_blocks);
     return OK;
@@ -149,6 +188,7 @@ static enum status start_parts(struct engine *e, struct error *err)
         .model = e->model,
         .pool = e->pool,
         .cache = e->cache,
+        .spill = e->spill,
         .tokenizer = e->tokenizer,
         .metrics = &e->metrics,
         .wakeup = e->wakeup,
@@ -253,6 +293,7 @@ void engine_unload(struct engine *engine)
     scheduler_free(engine->scheduler);
     grammar_cache_free(engine->grammars);
     kv_cache_free(engine->cache);
+    kv_spill_close(engine->spill);
     account_release(&engine->account, ACCOUNT_KV, engine->kv_account_bytes);
     model_close(engine->model);
     pool_free(engine->pool);
@@ -265,6 +306,7 @@ void engine_unload(struct engine *engine)
     engine->scheduler = NULL;
     engine->grammars = NULL;
     engine->cache = NULL;
+    engine->spill = NULL;
     engine->kv_account_bytes = 0;
     engine->model = NULL;
     engine->pool = NULL;

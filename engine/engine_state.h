@@ -35,7 +35,8 @@ struct engine {
     struct pool *pool;
     struct model *model;
     struct kv_cache *cache;
-    size_t kv_account_bytes;  // reserved in the account
+    struct kv_spill *spill;   // NULL without kv_dir
+    size_t kv_account_bytes;  // reserved in the account, with the spill's slots
     size_t kv_plan_blocks;    // that the planner may give to sequences, of each group
     struct grammar_cache *grammars;
     struct prepare prepare;

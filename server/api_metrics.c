@@ -70,6 +70,22 @@ static void write_phases(struct page *page, const struct engine_metrics *m)
                    jobs[i]);
 }
 
+static void write_kv_dir(struct page *page, const struct engine_metrics *m)
+{
+    counter(page, "wicara_kv_spilled_blocks_total", "KV blocks written to --kv-dir.",
+            m->kv_blocks_spilled);
+    counter(page, "wicara_kv_spilled_bytes_total", "Bytes of them.", m->kv_bytes_spilled);
+    counter(page, "wicara_kv_reloaded_blocks_total", "KV blocks read back from --kv-dir.",
+            m->kv_blocks_reloaded);
+    counter(page, "wicara_kv_reloaded_bytes_total", "Bytes of them.", m->kv_bytes_reloaded);
+    counter(page, "wicara_kv_damaged_blocks_total", "Files of --kv-dir that did not check.",
+            m->kv_blocks_damaged);
+    counter(page, "wicara_kv_dropped_blocks_total",
+            "KV blocks lost because the disk was busy, full or not writable.",
+            m->kv_blocks_dropped);
+    gauge(page, "wicara_kv_dir_bytes", "Bytes in --kv-dir.", (double)m->kv_dir_bytes);
+}
+
 static void write_engine(struct page *page, const struct engine_metrics *m)
 {
     size_t used = m->kv_blocks - m->kv_blocks_free;  // a cached block that nobody uses is free
@@ -130,6 +146,7 @@ static void write_engine(struct page *page, const struct engine_metrics *m)
           (double)m->kv_blocks_free);
     gauge(page, "wicara_kv_blocks_cached", "Free KV blocks that the prefix cache still knows.",
           (double)m->kv_blocks_cached);
+    write_kv_dir(page, m);
 }
 
 static void write_info(struct page *page, const struct engine_info *info)

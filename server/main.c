@@ -378,6 +378,7 @@ int main(int argc, char **argv)
     sigaddset(&program.signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &program.signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write
     if (commands_is(argc, argv))
         return commands_run(argc, argv, &program.signals);
     if (options_read(&program.state, argc, argv, &err) != OK) {

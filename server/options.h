@@ -20,6 +20,8 @@ struct options {
     bool insecure;
     const char *allowed_host, *cors_origin;  // lists, separated by commas
     uint64_t ctx_size, parallel, kv_memory, threads, prefill_chunk, queue;
+    const char *kv_dir;
+    uint64_t kv_dir_size;
     bool no_prefix_cache;
     const char *speculation;
     const char *cpu;

@@ -65,6 +65,7 @@ struct kv_cache {
     struct tenant_slot tenants[KV_TENANTS_MAX];
     uint8_t root[SHA256_BYTES];
     bool prefix_cache;
+    struct kv_spill *spill;      // what is given up goes there; NULL = nowhere
     uint64_t clock;              // steps with each block that becomes cached
     struct sequence *sequences;  // all that exist, for the recount
 };
@@ -105,5 +106,10 @@ void block_pin(struct kv_cache *cache, size_t group, int32_t block);
 /* One holder less; the last one leaves the block cached when it is published, else free. */
 void block_unpin(struct kv_cache *cache, size_t group, int32_t block);
 void block_copy(struct kv_cache *cache, size_t group, int32_t to, int32_t from);
+/* Contents that were read back become a cached block of that tenant; false when there is no room
+ * (or need) for it. */
+bool block_restore(struct kv_cache *cache, size_t group, size_t tenant,
+                   const uint8_t hash[SHA256_BYTES], const int32_t tokens[KV_TOKENS_PER_BLOCK],
+                   const void *contents);
 
 #endif

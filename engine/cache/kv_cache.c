@@ -13,8 +13,10 @@
 
 #include <assert.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/mem.h"
 #include "engine/cache/blocks.h"
+#include "engine/cache/kv_spill.h"
 #include "engine/cache/prefix.h"
 
 /* Halves that one token takes in one kv head of one layer. */
@@ -180,6 +182,22 @@ static void block_retire(struct kv_pool *pool, int32_t block)
 #endif
 }
 
+static struct kv_store_key store_key(const struct kv_pool *pool, size_t group, int32_t block)
+{
+    struct kv_store_key key = {.group = (uint32_t)group};
+    memcpy(key.hash, pool->blocks[block].hash, sizeof key.hash);
+    memcpy(key.tokens, pool->blocks[block].tokens, sizeof key.tokens);
+    return key;
+}
+
+static void block_spill(const struct kv_cache *cache, size_t group, int32_t block)
+{
+    const struct kv_pool *pool = &cache->pools[group];
+    struct kv_store_key key = store_key(pool, group, block);
+    kv_spill_offer(cache->spill, &key, pool->memory + (size_t)block * pool->block_bytes,
+                   pool->block_bytes);
+}
+
 int32_t block_take(struct kv_cache *cache, size_t group)
 {
     struct kv_pool *pool = &cache->pools[group];
@@ -189,6 +207,8 @@ int32_t block_take(struct kv_cache *cache, size_t group)
         block = pool->free_stack[--pool->n_free];
     } else {
         block = prefix_victim(cache, group);
+        if (cache->spill != NULL)
+            block_spill(cache, group, block);
         prefix_list_remove(cache, group, block);
         prefix_unpublish(cache, group, block);
         block_retire(pool, block);
@@ -229,6 +249,56 @@ void block_copy(struct kv_cache *cache, size_t group, int32_t to, int32_t from)
     assert(pool->blocks[to].refs == 1 && !pool->blocks[to].published);
     memcpy(pool->memory + (size_t)to * pool->block_bytes,
            pool->memory + (size_t)from * pool->block_bytes, pool->block_bytes);
+}
+
+/* ---- spilling ---- */
+
+void kv_cache_set_spill(struct kv_cache *cache, struct kv_spill *spill)
+{
+    cache->spill = spill;
+}
+
+/* The later in the list, the later of use: parents behind their leaves. */
+static bool flush_list(struct kv_cache *cache, size_t group, size_t tenant, int64_t *used_ns,
+                       int64_t deadline_ns)
+{
+    const struct kv_pool *pool = &cache->pools[group];
+    int32_t block = pool->evict[tenant].newest;
+    for (; block != BLOCK_NONE; block = pool->blocks[block].older) {
+        if (clock_ns() >= deadline_ns)
+            return false;
+        struct kv_store_key key = store_key(pool, group, block);
+        *used_ns -= 1000;
+        kv_spill_flush(cache->spill, &key, pool->memory + (size_t)block * pool->block_bytes,
+                       pool->block_bytes, *used_ns);
+    }
+    return true;
+}
+
+void kv_cache_flush(struct kv_cache *cache, int64_t deadline_ns)
+{
+    if (cache->spill == NULL)
+        return;
+    kv_spill_stop(cache->spill);
+    int64_t used_ns = kv_store_now_ns();
+    bool goes_on = true;
+    for (size_t t = 0; t < KV_TENANTS_MAX && goes_on; t++)
+        for (size_t g = 0; g < cache->layout.n_groups && goes_on; g++)
+            goes_on = flush_list(cache, g, t, &used_ns, deadline_ns);
+}
+
+bool block_restore(struct kv_cache *cache, size_t group, size_t tenant,
+                   const uint8_t hash[SHA256_BYTES], const int32_t tokens[KV_TOKENS_PER_BLOCK],
+                   const void *contents)
+{
+    struct kv_pool *pool = &cache->pools[group];
+    if (pool_available(pool) == 0 || prefix_has(cache, group, hash))
+        return false;
+    int32_t block = block_take(cache, group);
+    memcpy(pool->memory + (size_t)block * pool->block_bytes, contents, pool->block_bytes);
+    prefix_publish(cache, group, block, tenant, hash, tokens);
+    block_unpin(cache, group, block);
+    return true;
 }
 
 /* ---- recount ---- */

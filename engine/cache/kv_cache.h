@@ -37,6 +37,7 @@ struct kv_layout {
 };
 
 struct kv_cache;
+struct kv_spill;
 
 /* Bytes of one block of the group (all its layers, K and V). */
 size_t kv_group_block_bytes(const struct kv_group *group);
@@ -49,6 +50,12 @@ enum status kv_cache_create(struct kv_cache **out, const struct kv_layout *layou
                             const size_t n_blocks[KV_GROUPS_MAX], const uint8_t root[SHA256_BYTES],
                             bool prefix_cache, struct error *err) MUST_CHECK;
 void kv_cache_free(struct kv_cache *cache);
+
+/* From now on, published blocks that are given up are offered to `spill` (borrowed; NULL = not). */
+void kv_cache_set_spill(struct kv_cache *cache, struct kv_spill *spill);
+/* Writes the cached blocks to it, those of most recent use first, until clock_ns() is deadline_ns.
+ * Ends the spill's thread; nothing may be computed any more. */
+void kv_cache_flush(struct kv_cache *cache, int64_t deadline_ns);
 
 const struct kv_layout *kv_cache_layout(const struct kv_cache *cache);
 /* Blocks in all; those that can be taken (unused or evictable); the evictable among them. */

@@ -41,9 +41,9 @@ int32_t prefix_find(const struct kv_cache *cache, size_t group, const uint8_t ha
     return BLOCK_NONE;
 }
 
-/* True when some block carries this hash, whatever its ids. */
-static bool hash_taken(const struct kv_pool *pool, const uint8_t hash[SHA256_BYTES])
+bool prefix_has(const struct kv_cache *cache, size_t group, const uint8_t hash[SHA256_BYTES])
 {
+    const struct kv_pool *pool = &cache->pools[group];
     for (int32_t b = *bucket_of(pool, hash); b != BLOCK_NONE; b = pool->blocks[b].bucket_next) {
         if (memcmp(pool->blocks[b].hash, hash, SHA256_BYTES) == 0)
             return true;
@@ -57,7 +57,7 @@ void prefix_publish(struct kv_cache *cache, size_t group, int32_t block, size_t 
     struct kv_pool *pool = &cache->pools[group];
     struct kv_block *entry = &pool->blocks[block];
     assert(entry->refs > 0 && !entry->published);
-    if (hash_taken(pool, hash))
+    if (prefix_has(cache, group, hash))
         return;
     memcpy(entry->hash, hash, SHA256_BYTES);
     memcpy(entry->tokens, tokens, sizeof entry->tokens);

@@ -13,6 +13,9 @@ void prefix_hash(uint8_t out[SHA256_BYTES], const uint8_t parent[SHA256_BYTES],
 int32_t prefix_find(const struct kv_cache *cache, size_t group, const uint8_t hash[SHA256_BYTES],
                     const int32_t tokens[KV_TOKENS_PER_BLOCK]);
 
+/* True when some block carries this hash, whatever its ids. */
+bool prefix_has(const struct kv_cache *cache, size_t group, const uint8_t hash[SHA256_BYTES]);
+
 /* Enters a complete block that a sequence holds. When equal content is there already, that one
  * stays and `block` remains private. */
 void prefix_publish(struct kv_cache *cache, size_t group, int32_t block, size_t tenant,

@@ -14,6 +14,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/cache/blocks.h"
+#include "engine/cache/kv_spill.h"
 #include "engine/cache/prefix.h"
 
 static size_t blocks_for(size_t n_tokens)
@@ -144,9 +145,18 @@ static int32_t find_block(const struct sequence *s, size_t group, size_t i, cons
     return prefix_find(s->cache, group, s->hashes[i], tokens + i * KV_TOKENS_PER_BLOCK);
 }
 
+/* In memory; with `stored`, or where blocks spill to. */
+static bool has_block(const struct sequence *s, size_t group, size_t i, const int32_t *tokens,
+                      bool stored)
+{
+    return find_block(s, group, i, tokens) != BLOCK_NONE ||
+           (stored && kv_spill_has(s->cache->spill, s->hashes[i], (uint32_t)group));
+}
+
 /* True when every group has what a sequence of n_blocks whole blocks needs: a group without window
  * is known to have them all, a windowed one must have those that the next token sees. */
-static bool windows_hit(const struct sequence *s, size_t n_blocks, const int32_t *tokens)
+static bool windows_hit(const struct sequence *s, size_t n_blocks, const int32_t *tokens,
+                        bool stored)
 {
     for (size_t g = 0; g < s->cache->layout.n_groups; g++) {
         size_t window = s->cache->layout.groups[g].window;
@@ -154,7 +164,7 @@ static bool windows_hit(const struct sequence *s, size_t n_blocks, const int32_t
             continue;
         size_t first = window_first_block(window, n_blocks * KV_TOKENS_PER_BLOCK);
         for (size_t i = n_blocks; i > first; i--) {
-            if (find_block(s, g, i - 1, tokens) == BLOCK_NONE)
+            if (!has_block(s, g, i - 1, tokens, stored))
                 return false;
         }
     }
@@ -162,33 +172,41 @@ static bool windows_hit(const struct sequence *s, size_t n_blocks, const int32_t
 }
 
 /* Longest chain, in blocks, that the groups without window have published. */
-static size_t match_length(struct sequence *s, const int32_t *tokens, size_t n_blocks_max)
+static size_t chain_length(struct sequence *s, const int32_t *tokens, size_t n_blocks_max,
+                           bool stored)
 {
     size_t n = 0;
     for (; n < n_blocks_max; n++) {
         hash_chain(s, tokens, n + 1);
         for (size_t g = 0; g < s->cache->layout.n_groups; g++) {
-            if (s->cache->layout.groups[g].window == 0 && find_block(s, g, n, tokens) == BLOCK_NONE)
+            if (s->cache->layout.groups[g].window == 0 && !has_block(s, g, n, tokens, stored))
                 return n;
         }
     }
     return n;
 }
 
-size_t sequence_match_prefix(struct sequence *s, const int32_t *tokens, size_t n_tokens)
+/* Whole blocks at the beginning of `tokens` that a sequence can start with. */
+static size_t match_length(struct sequence *s, const int32_t *tokens, size_t n_tokens, bool stored)
 {
-    assert(s->n_tokens == 0 && s->n_hashed == 0);
-    struct kv_cache *cache = s->cache;
-    for (size_t g = 0; g < cache->layout.n_groups; g++)
+    assert(s->n_tokens == 0);
+    for (size_t g = 0; g < s->cache->layout.n_groups; g++)
         assert(s->groups[g].n_blocks == 0);
-    if (!cache->prefix_cache || n_tokens == 0)
+    if (!s->cache->prefix_cache || n_tokens == 0)
         return 0;
     size_t n_blocks_max = (n_tokens - 1) / KV_TOKENS_PER_BLOCK;
     if (n_blocks_max > s->tokens_max / KV_TOKENS_PER_BLOCK)
         n_blocks_max = s->tokens_max / KV_TOKENS_PER_BLOCK;
-    size_t n_blocks = match_length(s, tokens, n_blocks_max);
-    while (n_blocks > 0 && !windows_hit(s, n_blocks, tokens))
+    size_t n_blocks = chain_length(s, tokens, n_blocks_max, stored);
+    while (n_blocks > 0 && !windows_hit(s, n_blocks, tokens, stored))
         n_blocks--;
+    return n_blocks;
+}
+
+size_t sequence_match_prefix(struct sequence *s, const int32_t *tokens, size_t n_tokens)
+{
+    struct kv_cache *cache = s->cache;
+    size_t n_blocks = match_length(s, tokens, n_tokens, false);
     for (size_t g = 0; g < cache->layout.n_groups; g++) {
         size_t first =
             window_first_block(cache->layout.groups[g].window, n_blocks * KV_TOKENS_PER_BLOCK);
@@ -203,6 +221,61 @@ size_t sequence_match_prefix(struct sequence *s, const int32_t *tokens, size_t n
     s->n_hashed = s->n_published = n_blocks;
     s->n_tokens = n_blocks * KV_TOKENS_PER_BLOCK;
     return s->n_tokens;
+}
+
+/* ---- blocks that have spilled ---- */
+
+size_t sequence_stored_max(const struct sequence *s)
+{
+    return s->blocks_max * s->cache->layout.n_groups;
+}
+
+/* What is there already becomes the youngest of its tenant, or the blocks to come push it out. */
+static void touch_block(struct sequence *s, size_t group, int32_t block)
+{
+    if (s->cache->pools[group].blocks[block].refs == 0) {
+        prefix_list_remove(s->cache, group, block);
+        prefix_list_push(s->cache, group, block);
+    }
+}
+
+size_t sequence_list_stored(struct sequence *s, const int32_t *tokens, size_t n_tokens,
+                            struct stored_block *out, size_t n_max)
+{
+    size_t n = 0;
+    if (s->cache->spill == NULL)
+        return 0;
+    size_t n_here = match_length(s, tokens, n_tokens, false);
+    size_t n_blocks = match_length(s, tokens, n_tokens, true);
+    for (size_t i = n_blocks; n_blocks > n_here && i-- > 0;) {
+        for (size_t g = 0; g < s->cache->layout.n_groups; g++) {
+            size_t window = s->cache->layout.groups[g].window;
+            if (i < window_first_block(window, n_blocks * KV_TOKENS_PER_BLOCK))
+                continue;
+            int32_t block = find_block(s, g, i, tokens);
+            if (block != BLOCK_NONE)
+                touch_block(s, g, block);
+            else if (n < n_max)
+                out[n++] = (struct stored_block){g, i};
+        }
+    }
+    return n;
+}
+
+bool sequence_ask_stored(struct sequence *s, const int32_t *tokens,
+                         const struct stored_block *block, uint64_t ticket)
+{
+    struct kv_store_key key = {.group = (uint32_t)block->group};
+    hash_chain(s, tokens, block->i + 1);
+    memcpy(key.hash, s->hashes[block->i], sizeof key.hash);
+    memcpy(key.tokens, tokens + block->i * KV_TOKENS_PER_BLOCK, sizeof key.tokens);
+    return kv_spill_ask(s->cache->spill, &key, s->cache->pools[block->group].block_bytes, ticket);
+}
+
+bool sequence_restore(struct sequence *s, const struct kv_spill_answer *answer)
+{
+    return block_restore(s->cache, answer->key.group, s->tenant, answer->key.hash,
+                         answer->key.tokens, answer->contents);
 }
 
 /* ---- reserve and commit ---- */

@@ -13,6 +13,7 @@
 #include "engine/base/error.h"
 
 struct kv_cache;
+struct kv_spill_answer;
 struct sequence;
 
 /* tokens_max: most tokens it will ever hold (sizes its tables; nothing grows later).
@@ -29,6 +30,23 @@ size_t sequence_tokens(const struct sequence *sequence);  // stored tokens
  * tokens (one token must run to give logits), in every group; pins and takes the blocks. The
  * sequence must be empty. Returns the number of tokens now stored. */
 size_t sequence_match_prefix(struct sequence *sequence, const int32_t *tokens, size_t n_tokens);
+
+/* A block that the sequence could go on with, were it read back from where blocks spill to. */
+struct stored_block {
+    size_t group;
+    size_t i;  // holds tokens 32i .. 32i+31
+};
+/* Lists the blocks which, all read back, would make sequence_match_prefix() find more: those that
+ * depend on others first, at most n_max. Returns their number. The sequence must be empty,
+ * and what is matched afterwards begins with the same tokens. */
+size_t sequence_list_stored(struct sequence *sequence, const int32_t *tokens, size_t n_tokens,
+                            struct stored_block *out, size_t n_max);
+size_t sequence_stored_max(const struct sequence *sequence);  // most that there can be
+/* Asks for such a block; false = not now. The answer is kv_spill_answer()'s, with `ticket`. */
+bool sequence_ask_stored(struct sequence *sequence, const int32_t *tokens,
+                         const struct stored_block *block, uint64_t ticket) MUST_CHECK;
+/* A block that was read back becomes cached; false when there was no room for it. */
+bool sequence_restore(struct sequence *sequence, const struct kv_spill_answer *answer);
 
 /* Before every step: makes sure that tokens [0, n_tokens) have writable blocks, evicting cached
  * ones as needed; a shared block that will be written is copied first. ERR_BUSY when the pool has

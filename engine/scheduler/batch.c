@@ -5,6 +5,8 @@
  * in serving large language models"; a tenant that was idle starts at the level of the others). A
  * head that does not fit waits and nobody overtakes it, so big jobs are not starved by small ones.
  *
+ * A job whose KV is being read back is running and counted, but has no rows until that ends.
+ *
  * A step. Every running sequence in decode gets its row; prefill rows ride along up to a budget,
  * which is smaller in company, because the others wait for the step: with prefill it aims at
  * SHARED_STEP times what it takes without (or shared_step_us, if that is more), but
@@ -177,6 +179,7 @@ static void matched(struct batch_job *job, int32_t n_tokens)
     assert(job->phase == BATCH_RUNNING && leader->n_stored == 0);
     assert(n_tokens < leader->n_tokens && (n_live(job) == 1 || n_tokens < job->n_prompt));
     leader->n_stored = n_tokens;
+    job->loading = false;
 }
 
 static void end_step(struct batch *batch, bool is_stored)
@@ -246,6 +249,10 @@ void batch_apply(struct batch *batch, const struct batch_event *event)
     switch (event->type) {
     case BATCH_ARRIVE:
         arrive(batch, event);
+        break;
+    case BATCH_LOADING:
+        assert(job->phase == BATCH_RUNNING && job->choices[leader_of(job)].n_stored == 0);
+        job->loading = true;
         break;
     case BATCH_MATCHED:
         matched(job, event->n_tokens);
@@ -373,7 +380,7 @@ static void preempt(struct batch *batch, struct batch_plan *plan, int32_t victim
 {
     struct batch_job *job = &batch->jobs[victim];
     job->phase = BATCH_WAITING;
-    job->forked = job->forking = false;
+    job->forked = job->forking = job->loading = false;
     job->preemptions++;
     batch->n_preemptions++;
     for (int32_t c = 0; c < job->n_choices; c++)
@@ -455,7 +462,7 @@ static int32_t take_rows(struct batch *batch, struct batch_plan *plan, int32_t s
 static int32_t pending(const struct batch_job *job, int32_t c)
 {
     const struct batch_choice *choice = &job->choices[c];
-    if (job->phase != BATCH_RUNNING || job->paused || choice->ended)
+    if (job->phase != BATCH_RUNNING || job->paused || job->loading || choice->ended)
         return 0;
     int32_t known = choice->n_tokens;
     if (n_live(job) > 1 && !job->forked) {
@@ -630,7 +637,8 @@ static bool job_is_sane(const struct batch *batch, const struct batch_job *job)
             return false;
         if (choice->n_stored + choice->n_rows > choice->n_tokens + choice->n_drafts)
             return false;
-        if (job->phase == BATCH_WAITING && (choice->n_stored > 0 || choice->n_rows > 0))
+        bool has_kv = choice->n_stored > 0 || choice->n_rows > 0;
+        if (has_kv && (job->phase == BATCH_WAITING || job->loading))
             return false;
     }
     return true;

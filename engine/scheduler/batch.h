@@ -50,6 +50,7 @@ struct batch_choice {
 
 struct batch_job {
     uint8_t phase;  // enum batch_phase
+    bool loading;   // its KV is being read back: gets no rows until BATCH_MATCHED
     bool paused;    // its reader is slow: keeps its blocks, gets no rows
     bool forked;    // the choices have their own sequences
     bool forking;   // ... will have, after the step under way
@@ -82,7 +83,8 @@ struct batch {
 
 enum batch_event_type {
     BATCH_ARRIVE,     // job, tenant, n_tokens = prompt, n_choices
-    BATCH_MATCHED,    // job, n_tokens = found in the prefix cache; only right after admission
+    BATCH_LOADING,    // job; only right after admission: MATCHED comes later
+    BATCH_MATCHED,    // job, n_tokens = found in the prefix cache; only before its first rows
     BATCH_PAUSE,      // job
     BATCH_RESUME,     // job
     BATCH_DRAFTED,    // job, choice in decode, n_tokens: so many are guessed; for the next plan

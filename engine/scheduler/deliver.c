@@ -32,6 +32,7 @@ void scheduler_release_choice(struct job_choice *choice)
 static void end_job(struct scheduler *s, size_t slot)
 {
     struct job *job = s->slots[slot];
+    scheduler_reload_forget(s, (int32_t)slot);
     s->slots[slot] = NULL;
     for (size_t c = 0; c < ENGINE_CHOICES_MAX; c++)
         scheduler_release_choice(&job->choices[c]);

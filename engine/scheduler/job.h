@@ -65,6 +65,7 @@ struct job {
     int64_t paused_ns;  // since when
     size_t n_scored;    // prompt tokens whose log-probabilities are out (the first has none)
     bool is_waiting;    // counted in metrics.jobs_waiting
+    bool has_matched;   // cached_tokens is known
     size_t cached_tokens;
     size_t completion_tokens, reasoning_tokens;
     int64_t submitted_ns, admitted_ns, first_token_ns;

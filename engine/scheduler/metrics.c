@@ -32,6 +32,12 @@ void metrics_init(struct metrics *metrics)
     atomic_init(&metrics->kv_blocks, 0);
     atomic_init(&metrics->kv_blocks_free, 0);
     atomic_init(&metrics->kv_blocks_cached, 0);
+    atomic_init(&metrics->kv_blocks_spilled, 0);
+    atomic_init(&metrics->kv_bytes_spilled, 0);
+    atomic_init(&metrics->kv_bytes_reloaded, 0);
+    atomic_init(&metrics->kv_blocks_damaged, 0);
+    atomic_init(&metrics->kv_blocks_dropped, 0);
+    atomic_init(&metrics->kv_dir_bytes, 0);
 #define X(name) atomic_init(&metrics->name, 0);
     METRICS_COUNTERS(X)
 #undef X

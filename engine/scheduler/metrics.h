@@ -13,6 +13,7 @@
     X(generation_tokens)                                                                           \
     X(prefix_queries)                                                                              \
     X(prefix_hits)                                                                                 \
+    X(kv_blocks_reloaded)                                                                          \
     X(preemptions)                                                                                 \
     X(steps)                                                                                       \
     X(decode_rows)                                                                                 \
@@ -45,6 +46,9 @@ struct metrics {
     _Atomic size_t jobs_waiting;   // of them, not yet admitted
     _Atomic size_t jobs_decoding;  // of them, past their first token
     _Atomic size_t kv_blocks, kv_blocks_free, kv_blocks_cached;
+    /* Of the directory of KV blocks, as the scheduler last saw it. */
+    _Atomic uint64_t kv_blocks_spilled, kv_bytes_spilled, kv_bytes_reloaded, kv_blocks_damaged,
+        kv_blocks_dropped, kv_dir_bytes;
 #define X(name) _Atomic uint64_t name;
     METRICS_COUNTERS(X)
 #undef X

@@ -55,6 +55,7 @@ void scheduler_free(struct scheduler *s)
     mem_free(s->draws);
     mem_free(s->scores);
     mem_free(s->score_keys);
+    mem_free(s->reload.blocks);
     if (s->logits != NULL)
         mem_unmap(s->logits, s->logits_bytes);
     mem_free(s->event_tokens);
@@ -218,23 +219,31 @@ static enum status first_admission(struct scheduler *s, struct job *job, struct 
     return OK;
 }
 
-static void match_prefix(struct scheduler *s, int32_t slot, bool is_first)
+struct job_choice *scheduler_leader(const struct job *job, size_t *n_known)
 {
-    struct job *job = s->slots[slot];
     size_t leader = 0;
     while (job->choices[leader].ended)
         leader++;
-    struct job_choice *choice = &job->choices[leader];
+    const struct job_choice *choice = &job->choices[leader];
     // Choices are forked at the end of the prompt, so the leader must still have to compute there.
-    size_t n_known = job->n_live > 1 ? job->prompt.n_ids : choice->n_tokens;
+    *n_known = job->n_live > 1 ? job->prompt.n_ids : choice->n_tokens;
     // The row before the first prompt token without its log-probability must run.
-    if (job->request.prompt_scores && job->n_scored < n_known)
-        n_known = job->n_scored;
+    if (job->request.prompt_scores && job->n_scored < *n_known)
+        *n_known = job->n_scored;
+    return (struct job_choice *)choice;
+}
+
+void scheduler_match_prefix(struct scheduler *s, int32_t slot)
+{
+    struct job *job = s->slots[slot];
+    size_t n_known;
+    struct job_choice *choice = scheduler_leader(job, &n_known);
     size_t n_found = sequence_match_prefix(choice->sequence, choice->tokens, n_known);
     scheduler_apply(
         s, (struct batch_event){.type = BATCH_MATCHED, .job = slot, .n_tokens = (int32_t)n_found});
-    if (!is_first)
+    if (job->has_matched)
         return;
+    job->has_matched = true;
     job->cached_tokens = n_found;
     metrics_count(&s->parts.metrics->prefix_queries, job->prompt.n_ids);
     metrics_count(&s->parts.metrics->prefix_hits, n_found);
@@ -247,11 +256,10 @@ static void admit(struct scheduler *s)
     for (int32_t i = 0; i < n_admitted; i++) {
         struct job *job = s->slots[admitted[i]];
         struct error err = {0};
-        bool is_first = job->is_waiting;
-        if (is_first && first_admission(s, job, &err) != OK)
+        if (job->is_waiting && first_admission(s, job, &err) != OK)
             scheduler_fail_job(s, (size_t)admitted[i], &err);
-        else
-            match_prefix(s, admitted[i], is_first);
+        else if (!scheduler_reload_begin(s, admitted[i]))
+            scheduler_match_prefix(s, admitted[i]);
     }
 }
 
@@ -265,6 +273,17 @@ static void publish_cache_counts(struct scheduler *s)
     size_t n_cached = kv_cache_blocks_cached(s->parts.cache, group);
     atomic_store_explicit(&metrics->kv_blocks_free, n_free, memory_order_relaxed);
     atomic_store_explicit(&metrics->kv_blocks_cached, n_cached, memory_order_relaxed);
+    if (s->parts.spill == NULL)
+        return;
+    struct kv_store_stats stats;
+    uint64_t n_dropped;
+    kv_spill_stats(s->parts.spill, &stats, &n_dropped);
+    atomic_store_explicit(&metrics->kv_blocks_spilled, stats.blocks_written, memory_order_relaxed);
+    atomic_store_explicit(&metrics->kv_bytes_spilled, stats.bytes_written, memory_order_relaxed);
+    atomic_store_explicit(&metrics->kv_bytes_reloaded, stats.bytes_read, memory_order_relaxed);
+    atomic_store_explicit(&metrics->kv_blocks_damaged, stats.blocks_damaged, memory_order_relaxed);
+    atomic_store_explicit(&metrics->kv_blocks_dropped, n_dropped, memory_order_relaxed);
+    atomic_store_explicit(&metrics->kv_dir_bytes, stats.bytes, memory_order_relaxed);
 }
 
 static void end_all(struct scheduler *s)
@@ -285,9 +304,10 @@ void scheduler_run(struct scheduler *s)
         take_in(s);
         int64_t deadline = look_at_jobs(s);
         admit(s);
+        bool has_more = scheduler_reload_go_on(s, &deadline);
         bool has_run = scheduler_step(s);
         publish_cache_counts(s);
-        if (!has_run)
+        if (!has_run && !has_more)
             wakeup_wait(s->parts.wakeup, deadline);
     }
     end_all(s);

@@ -4,7 +4,7 @@
 #define WICARA_SCHEDULER_SCHEDULER_H
 
 #include "engine/base/pool.h"
-#include "engine/cache/kv_cache.h"
+#include "engine/cache/kv_spill.h"
 #include "engine/model/model.h"
 #include "engine/scheduler/batch.h"
 #include "engine/scheduler/job.h"
@@ -17,6 +17,7 @@ struct scheduler_parts {
     struct model *model;
     struct pool *pool;
     struct kv_cache *cache;
+    struct kv_spill *spill;  // where the cache's blocks spill to; NULL = nowhere
     const struct tokenizer *tokenizer;
     struct metrics *metrics;
     struct wakeup *wakeup;

@@ -31,6 +31,18 @@ struct score {
     struct sample sample;
 };
 
+/* Jobs that wait for KV to be read back, in order of admission; the first one's is under way. */
+struct reload {
+    int32_t slots[BATCH_JOBS_MAX];
+    size_t n_slots;
+    bool is_active;
+    bool is_stalled;              // no answer for too long: nothing is asked until there is one
+    uint64_t ticket;              // of the one under way; older answers are nobody's
+    struct stored_block *blocks;  // that it asks for
+    size_t n_blocks, n_asked, n_answered;
+    int64_t progress_ns;  // when it began, or was last answered
+};
+
 struct scheduler {
     struct scheduler_parts parts;
     size_t n_vocab;
@@ -42,6 +54,7 @@ struct scheduler {
     size_t n_slots;                     // slots [n_slots, MAX) were never used
     struct batch batch;
     struct batch_plan plan;
+    struct reload reload;
 
     struct step_row *rows;  // [limits: sequences_max + prefill_rows_max + draft_rows_max]
     const struct sequence *sequences[BATCH_SEQUENCES_MAX];
@@ -66,6 +79,19 @@ static inline void scheduler_apply(struct scheduler *s, struct batch_event event
 
 /* step.c: plans and runs one step; false when there was nothing to run. */
 bool scheduler_step(struct scheduler *s);
+
+/* scheduler.c: the job's sequence starts with what the prefix cache has. */
+void scheduler_match_prefix(struct scheduler *s, int32_t slot);
+/* The choice that computes the prompt, and how many of its tokens the prefix cache may serve. */
+struct job_choice *scheduler_leader(const struct job *job, size_t *n_known);
+
+/* reload.c: KV that has spilled. */
+/* True when an admitted job has KV to wait for; scheduler_match_prefix() follows by itself. */
+bool scheduler_reload_begin(struct scheduler *s, int32_t slot);
+/* Takes what was read and asks for more. True when there is more to take at once; else *deadline_ns
+ * may become earlier. */
+bool scheduler_reload_go_on(struct scheduler *s, int64_t *deadline_ns);
+void scheduler_reload_forget(struct scheduler *s, int32_t slot);  // the job waits no longer
 
 /* step_scores.c: log-probabilities of prompts. */
 bool scheduler_scores_row(struct scheduler *s, const struct batch_item *item, int32_t i_item,

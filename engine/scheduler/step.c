@@ -15,6 +15,7 @@ static void release_preempted(struct scheduler *s)
 {
     for (int32_t i = 0; i < s->plan.n_preempted; i++) {
         struct job *job = s->slots[s->plan.preempted[i]];
+        scheduler_reload_forget(s, s->plan.preempted[i]);
         for (size_t c = 0; c < job->request.n_choices; c++)
             if (job->choices[c].sequence != NULL)
                 sequence_truncate(job->choices[c].sequence, 0);

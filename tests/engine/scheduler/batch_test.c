@@ -72,6 +72,29 @@ static int32_t rows_of(int32_t job)
     return item == NULL ? 0 : item->n_rows;
 }
 
+/* A job whose KV is being read back counts, but runs nothing; others go on. */
+static void loading_holds_a_place_only(void **state)
+{
+    (void)state;
+    start(20, 2, 64);
+    arrive(1, 1, 300, 1);
+    arrive(2, 1, 40, 1);
+    arrive(3, 1, 40, 1);
+    assert_int_equal(batch_admit(&batch, admitted), 2);
+    apply((struct batch_event){.type = BATCH_LOADING, .job = 1});
+    step();
+    assert_int_equal(rows_of(1), 0);
+    assert_int_equal(rows_of(2), 40);
+    step();
+    assert_int_equal(rows_of(1), 0);
+    assert_int_equal(rows_of(2), 1);
+    assert_int_equal(batch.jobs[3].phase, BATCH_WAITING);
+    apply((struct batch_event){.type = BATCH_MATCHED, .job = 1, .n_tokens = 288});
+    step();
+    assert_int_equal(rows_of(1), 12);
+    assert_int_equal(item_of(1, 0)->first, 288);
+}
+
 /* One key sends a hundred requests, another then sends five: they do not wait for the hundred. */
 static void keys_are_served_fairly(void **state)
 {
@@ -397,6 +420,7 @@ static void paused_jobs_keep_nobody_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loading_holds_a_place_only),
         cmocka_unit_test(keys_are_served_fairly),
         cmocka_unit_test(service_is_counted_in_rows),
         cmocka_unit_test(idling_is_not_rewarded),

@@ -10,7 +10,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "engine/base/clock.h"
+#include "engine/base/log.h"
 #include "engine/base/rng.h"
 #include "engine/cache/sequence.h"
 #include "engine/scheduler/scheduler.h"
@@ -22,8 +27,9 @@ struct setting {
     size_t threads;
     bool prefix_cache;
     int32_t drafts;
+    const char *kv_dir;
 };
-static const struct setting ROOMY = {2000, 1, 1000, 1, false, 0};
+static const struct setting ROOMY = {2000, 1, 1000, 1, false, 0, NULL};
 
 struct world {
     struct model model;
@@ -32,11 +38,26 @@ struct world {
     struct wakeup *wakeup;
     struct pool *pool;
     struct kv_cache *cache;
+    struct kv_spill *spill;
     struct prepare prepare;
     struct scheduler *scheduler;
     struct text_pool *text_pool;
     pthread_t thread;
 };
+
+static void wake(void *wakeup)
+{
+    wakeup_signal(wakeup);
+}
+
+static void open_spill(struct world *w, const char *kv_dir)
+{
+    struct kv_store *store;
+    size_t bytes = kv_group_block_bytes(&kv_cache_layout(w->cache)->groups[0]);
+    assert_int_equal(kv_store_open(&store, kv_dir, 1 << 24, NULL), OK);
+    assert_int_equal(kv_spill_open_take(&w->spill, store, bytes, wake, w->wakeup, NULL), OK);
+    kv_cache_set_spill(w->cache, w->spill);
+}
 
 static void *run(void *context)
 {
@@ -60,6 +81,8 @@ static void open_world(struct world *w, struct setting setting)
     uint8_t root[SHA256_BYTES] = {3};
     assert_int_equal(
         kv_cache_create(&w->cache, &layout, n_blocks, root, setting.prefix_cache, NULL), OK);
+    if (setting.kv_dir != NULL)
+        open_spill(w, setting.kv_dir);
     w->prepare = (struct prepare){
         .tokenizer = &w->tokenizer,
         .chat_prompt = (const struct chat_prompt *)w,
@@ -75,6 +98,7 @@ static void open_world(struct world *w, struct setting setting)
     struct scheduler_parts parts = {.model = &w->model,
                                     .pool = w->pool,
                                     .cache = w->cache,
+                                    .spill = w->spill,
                                     .tokenizer = &w->tokenizer,
                                     .metrics = &w->metrics,
                                     .wakeup = w->wakeup,
@@ -95,7 +119,9 @@ static void close_world(struct world *w)
     assert_true(kv_cache_is_sane(w->cache));
     assert_int_equal(kv_cache_blocks_free(w->cache, 0), kv_cache_blocks(w->cache, 0));
     scheduler_free(w->scheduler);
+    kv_cache_flush(w->cache, INT64_MAX);
     kv_cache_free(w->cache);
+    kv_spill_close(w->spill);
     pool_free(w->pool);
     wakeup_unref(w->wakeup);
 }
@@ -240,7 +266,7 @@ static int answer_all_alone(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){2000, 3, 1000, 1, false, 0});
+    open_world(&w, (struct setting){2000, 3, 1000, 1, false, 0, NULL});
     for (uint32_t i = 0; i < N_REQUESTS; i++) {
         requests[i] = make_request(i);
         start_answer(&alone[i]);
@@ -310,7 +336,7 @@ static void answers_are_complete(void **state)
 }
 
 struct totals {
-    uint64_t preemptions, hits, drafts, right;
+    uint64_t preemptions, hits, drafts, right, reloads, damaged;
 };
 
 static void answer_together(struct setting setting, struct totals *totals)
@@ -335,6 +361,8 @@ static void answer_together(struct setting setting, struct totals *totals)
     totals->hits += w.metrics.prefix_hits;
     totals->drafts += w.metrics.draft_tokens;
     totals->right += w.metrics.draft_tokens_accepted;
+    totals->reloads += w.metrics.kv_blocks_reloaded;
+    totals->damaged += w.metrics.kv_blocks_damaged;
     close_world(&w);
 }
 
@@ -347,9 +375,11 @@ static void company_changes_nothing(void **state)
 {
     (void)state;
     static const struct setting settings[] = {
-        {2000, 16, 512, 1, false, 0}, {12, 4, 16, 2, true, 0},  {10, 8, 7, 3, false, 0},
-        {14, 8, 64, 2, true, 0},      {9, 3, 1, 1, true, 0},    {2000, 3, 512, 1, true, 32},
-        {12, 3, 16, 2, true, 5},      {10, 3, 7, 3, false, 32}, {9, 3, 1, 1, true, 2},
+        {2000, 16, 512, 1, false, 0, NULL}, {12, 4, 16, 2, true, 0, NULL},
+        {10, 8, 7, 3, false, 0, NULL},      {14, 8, 64, 2, true, 0, NULL},
+        {9, 3, 1, 1, true, 0, NULL},        {2000, 3, 512, 1, true, 32, NULL},
+        {12, 3, 16, 2, true, 5, NULL},      {10, 3, 7, 3, false, 32, NULL},
+        {9, 3, 1, 1, true, 2, NULL},
     };
     struct totals totals = {0};
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
@@ -362,11 +392,100 @@ static void company_changes_nothing(void **state)
     assert_true(has_guessed(&totals));
 }
 
+/* ---- KV that has spilled ---- */
+
+static char kv_dir[64];
+
+static int make_kv_dir(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR);
+    snprintf(kv_dir, sizeof kv_dir, "/tmp/wicara-kv-XXXXXX");
+    return mkdtemp(kv_dir) == NULL;
+}
+
+/* Every file that `nth` divides: bits of it flipped, cut short, removed; all with nth 0 go. */
+static size_t spoil(size_t nth)
+{
+    size_t n_files = 0;
+    DIR *folder = opendir(kv_dir);
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", kv_dir, entry->d_name);
+        if (entry->d_name[0] == '.' || (nth > 0 && n_files++ % nth != 0))
+            continue;
+        FILE *file = n_files % 3 == 0 ? fopen(path, "r+b") : NULL;
+        if (nth == 0 || (n_files % 3 == 1)) {
+            (void)unlink(path);
+        } else if (file != NULL) {
+            fseek(file, -20, SEEK_END);
+            fputc(0x5a, file);
+            fputc(0xa5, file);
+        } else {
+            (void)!truncate(path, 300);
+        }
+        if (file != NULL)
+            fclose(file);
+    }
+    closedir(folder);
+    return n_files;
+}
+
+static int remove_kv_dir(void **state)
+{
+    (void)state;
+    spoil(0);
+    return rmdir(kv_dir);
+}
+
+/* In a pool that spills all the time, over restarts, and with files that went bad meanwhile. */
+static void spilled_kv_changes_nothing(void **state)
+{
+    (void)state;
+    struct totals totals = {0};
+    const struct setting settings[] = {
+        {12, 4, 16, 2, true, 0, kv_dir},    {2000, 16, 512, 1, true, 0, kv_dir},
+        {14, 8, 64, 2, true, 8, kv_dir},    {9, 3, 1, 1, true, 0, kv_dir},
+        {2000, 3, 512, 1, true, 8, kv_dir},
+    };
+    for (size_t k = 0; k < 2 * sizeof settings / sizeof *settings; k++) {
+        answer_together(settings[k / 2], &totals);
+        assert_true(spoil(7) > 20);
+    }
+    assert_true(totals.reloads > 50);
+    assert_true(totals.damaged > 5);
+}
+
+/* A job that waits for its KV is cancelled, and the server closed, at any moment. */
+static void waiting_for_kv_can_be_cancelled(void **state)
+{
+    (void)state;
+    struct totals totals = {0};
+    answer_together((struct setting){2000, 16, 512, 1, true, 0, kv_dir}, &totals);
+    uint32_t draw = 0;
+    for (int round = 0; round < 30; round++) {
+        struct world w;
+        struct job *jobs[N_REQUESTS];
+        open_world(&w, (struct setting){round % 2 ? 40 : 16, 4, 8, 1, true, 0, kv_dir});
+        for (size_t i = 0; i < N_REQUESTS; i++)
+            jobs[i] = submit(&w, &requests[i]);
+        for (size_t i = 0; i < N_REQUESTS; i++) {
+            if (rng_bits(9, 0, 1, draw++) % 4 == 0)
+                usleep((useconds_t)(rng_bits(9, 0, 1, draw++) % 300));
+            if (round % 3 != 0)
+                job_cancel(jobs[i]);
+        }
+        close_world(&w);
+        for (size_t i = 0; i < N_REQUESTS; i++)
+            job_release(jobs[i]);
+    }
+}
+
 static void cancelling_leaves_nothing(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){16, 4, 8, 2, true, 8});
+    open_world(&w, (struct setting){16, 4, 8, 2, true, 8, NULL});
     w.model.step_us = 200;
     uint32_t draw = 0;
     for (int round = 0; round < 12; round++) {
@@ -397,7 +516,7 @@ static void a_step_that_nobody_wants_is_abandoned(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){100, 4, 64, 1, true, 8});
+    open_world(&w, (struct setting){100, 4, 64, 1, true, 8, NULL});
     struct job_request r = requests[0];
     r.max_tokens = 500;
     r.ignore_eos = true;
@@ -422,7 +541,7 @@ static void a_slow_reader_pauses_itself_only(void **state)
     (void)state;
     static struct answer slow_answer, answer;
     struct world w;
-    open_world(&w, (struct setting){200, 4, 64, 2, true, 8});
+    open_world(&w, (struct setting){200, 4, 64, 2, true, 8, NULL});
     struct job_request r = requests[0];
     r.max_tokens = 800;
     r.ignore_eos = true;
@@ -458,7 +577,7 @@ static void closing_ends_every_job_once(void **state)
     for (int round = 0; round < 8; round++) {
         struct world w;
         struct job *jobs[N_REQUESTS];
-        open_world(&w, (struct setting){14, 4, 8, 2, true, 8});
+        open_world(&w, (struct setting){14, 4, 8, 2, true, 8, NULL});
         w.model.step_us = 300;
         for (size_t i = 0; i < N_REQUESTS; i++)
             jobs[i] = submit(&w, &requests[i]);
@@ -479,7 +598,7 @@ static void a_bad_row_fails_its_own_job(void **state)
     (void)state;
     static struct answer answer;
     struct world w;
-    open_world(&w, (struct setting){100, 8, 64, 2, false, 8});
+    open_world(&w, (struct setting){100, 8, 64, 2, false, 8, NULL});
     struct job *jobs[6];
     struct job_request bad = requests[0];
     bad.prompt = "good start and then ~";  // '~' is a token that no generation here meets
@@ -555,7 +674,7 @@ static void released_jobs_are_silent(void **state)
     (void)state;
     struct world w;
     static struct listener listeners[40];
-    open_world(&w, (struct setting){100, 4, 64, 1, true, 8});
+    open_world(&w, (struct setting){100, 4, 64, 1, true, 8, NULL});
     for (size_t i = 0; i < 40; i++) {
         struct job_request r = requests[i % N_REQUESTS];
         listeners[i] = (struct listener){0};
@@ -580,7 +699,7 @@ static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
     struct world w;
-    open_world(&w, (struct setting){20, 4, 64, 1, false, 0});
+    open_world(&w, (struct setting){20, 4, 64, 1, false, 0, NULL});
     static char big[1200];
     memset(big, 'x', sizeof big - 1);
     static const struct job_logit_bias outside[] = {{3, 1}, {FAKE_VOCAB, 1}};
@@ -662,7 +781,7 @@ static void every_allocation_may_fail(void **state)
         struct world w;
         struct job *job;
         struct error err = {0};
-        open_world(&w, (struct setting){40, 4, 16, 1, true, 8});
+        open_world(&w, (struct setting){40, 4, 16, 1, true, 8, NULL});
         mem_fault_set(nth, false);
         if (job_create(&job, request, w.wakeup, &err) == OK) {
             job->is_waiting = true;
@@ -692,6 +811,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_complete),
         cmocka_unit_test(company_changes_nothing),
+        cmocka_unit_test_setup_teardown(spilled_kv_changes_nothing, make_kv_dir, remove_kv_dir),
+        cmocka_unit_test_setup_teardown(waiting_for_kv_can_be_cancelled, make_kv_dir,
+                                        remove_kv_dir),
         cmocka_unit_test(cancelling_leaves_nothing),
         cmocka_unit_test(a_step_that_nobody_wants_is_abandoned),
         cmocka_unit_test(a_slow_reader_pauses_itself_only),
