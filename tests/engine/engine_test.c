@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -254,7 +255,7 @@ static int tear_down(void **state)
 }
 
 struct totals {
-    uint64_t prefix_hits, drafts, drafts_right;
+    uint64_t prefix_hits, drafts, drafts_right, spills, reloads;
 };
 
 /* All requests at once; each must be answered as it was alone. */
@@ -278,6 +279,8 @@ static void answer_together(struct engine_options options, size_t d, struct tota
     totals->prefix_hits += m.prefix_hits;
     totals->drafts += m.draft_tokens;
     totals->drafts_right += m.draft_tokens_accepted;
+    totals->spills += m.kv_blocks_spilled;
+    totals->reloads += m.kv_blocks_reloaded;
     assert_true(!options.no_speculation || m.draft_tokens == 0);
     engine_close(engine);
 }
@@ -309,6 +312,47 @@ static void same_request_same_bytes(void **state)
          i++)
         answer_together(settings[3], 0, &totals);
     assert_true(totals.drafts_right > 0 && totals.drafts > totals.drafts_right);
+}
+
+/* In a pool that spills, and after restarts: with windows too, whose last blocks must all be found.
+ */
+static void spilled_kv_changes_nothing(void **state)
+{
+    (void)state;
+    enum { BLOCK = 2 * 2 * 16 * 2 * 2 * 32 };
+    char folder[] = "/tmp/wicara-kv-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    for (size_t d = 0; d < N_MODELS; d++) {
+        struct engine_options options = {
+            .threads = 2, .parallel = 6, .prefill_chunk = 64, .kv_dir = folder};
+        struct totals totals = {0};
+        options.kv_bytes = 24 * BLOCK;
+        answer_together(options, d, &totals);
+        assert_true(totals.spills > 0);
+        options.kv_bytes = 0;
+        answer_together(options, d, &totals);
+        assert_true(totals.reloads > 0);
+    }
+    static struct answer first, second, other;
+    struct job_request r = DEFAULTS;
+    r.messages_json = "[{\"role\":\"user\",\"content\":\"words that no other request has, and "
+                      "more of them than one block of thirty-two tokens will ever take\"}]";
+    for (int round = 0; round < 2; round++) {
+        struct engine *engine =
+            open_engine((struct engine_options){.threads = 1, .kv_dir = folder});
+        ask(engine, &r, round == 0 ? &first : &second);
+        r.tenant[5] = 1;
+        ask(engine, &r, &other);
+        r.tenant[5] = 0;
+        assert_int_equal(other.cached_tokens, round * second.cached_tokens);
+        engine_close(engine);
+    }
+    assert_int_equal(first.cached_tokens, 0);
+    assert_true(second.cached_tokens >= 32);
+    assert_true(same_answer(&first, &second) && same_answer(&first, &other));
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
 }
 
 /* A layer with a window takes what its window needs of 4,096 tokens, not a block for each 32. */
@@ -742,6 +786,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_request_same_bytes),
+        cmocka_unit_test(spilled_kv_changes_nothing),
         cmocka_unit_test(windows_make_the_pool_smaller),
         cmocka_unit_test(preemption_changes_nothing),
         cmocka_unit_test(every_level_gives_the_same_bytes),

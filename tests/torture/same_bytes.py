@@ -13,8 +13,11 @@ scored prompts and echoed completions.
 Ends with the line "N passed, N failed"; exit status 1 when anything differs.
 """
 import argparse
+import os
 import random
+import shutil
 import sys
+import tempfile
 import threading
 
 from wicara_client import Server
@@ -126,8 +129,19 @@ def report_first_difference(reference, answers, i):
             return
 
 
-def cases(quick):
+def spill_folder():
+    """Of our own, and of the user that a server started as root becomes."""
+    folder = tempfile.mkdtemp(prefix="wicara-kv-")
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+    return folder
+
+
+def cases(quick, folder):
     """name, flags, expectation on the metrics (or None), alone"""
+    # The first of the two leaves the folder full, so the second begins with what it reads back.
+    yield "tiny KV pool, spilling", ["--threads", 2, "--kv-memory", "24M", "--kv-dir", folder], "spill"
+    yield "a restart with spilled KV", ["--threads", 1, "--prefill-chunk", 64, "--kv-dir", folder], "reload"
     if quick:
         yield "2 threads, chunk 16, together", ["--threads", 2, "--prefill-chunk", 16], "decode"
         yield "1 thread, no prefix cache, together", ["--threads", 1, "--no-prefix-cache"], None
@@ -189,7 +203,8 @@ def main():
         with Server(args.binary, args.model, "--threads", threads, *common) as server:
             wrong = differing(reference, ask_alone(server, requests))
             check(f"{threads} threads, alone, after a restart", not wrong, f"{len(wrong)} differ" if wrong else "")
-    todo = [(requests, reference, case) for case in cases(args.quick)]
+    folder = spill_folder()
+    todo = [(requests, reference, case) for case in cases(args.quick, folder)]
     few = requests[:8] if args.quick else requests
     with Server(args.binary, args.model, *PRECISE, "--threads", 2, "--speculation", "off", *common) as server:
         precise = ask_alone(server, few)
@@ -215,8 +230,12 @@ def main():
             check(name + ": at least 16 decode rows a step", rows >= 16, f"{rows:.1f}")
         if expect == "guess":
             check(name + ": guesses right and wrong", 0 < accepted < drafted, f"{accepted:.0f} of {drafted:.0f} right")
+        if expect in ("spill", "reload"):
+            n = metrics[f"wicara_kv_{expect}ed_blocks_total"]
+            check(f"{name}: blocks {expect}ed", n > 0, f"{n:.0f}")
         if expect == "preempt":
             check(name + ": preemption happened", preempted > 0, f"{preempted:.0f}")
+    shutil.rmtree(folder)
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
