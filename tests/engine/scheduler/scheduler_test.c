@@ -418,7 +418,7 @@ static size_t spoil(size_t nth)
         if (nth == 0 || (n_files % 3 == 1)) {
             (void)unlink(path);
         } else if (file != NULL) {
-            fseek(file, -20, SEEK_END);
+            fseek(file, 192 + 8, SEEK_SET);  // the second cell
             fputc(0x5a, file);
             fputc(0xa5, file);
         } else {
