@@ -1,9 +1,9 @@
 /* Slots, two queues and one thread; see kv_spill.h.
  *
- * A slot goes FREE -> WRITE -> FREE or FREE -> READ -> READY -> FREE. Whoever is named by its state
- * owns its contents: the scheduler thread fills it before it becomes WRITE and looks into it while
- * it is READY, the spill thread has it in between. Reads go first, somebody waits for them, and each
- * kind may hold half of the slots at most, so that neither keeps the other out.
+ * A slot goes FREE -> WRITE -> FREE or FREE -> READ -> READY -> FREE. Its state says whose the
+ * contents are: the scheduler thread's while it is FREE or READY, else the spill thread's. Reads go
+ * first, somebody waits for them, and each kind may hold half of the slots at most, so that neither
+ * keeps the other out.
  *
  * The scheduler thread pays a copy of one block, 0.1 ms a MB, each time that the pool evicts. */
 #include "engine/cache/kv_spill.h"

@@ -1,10 +1,11 @@
 /* Jobs whose prompt begins with KV that has spilled to the directory: they wait, while others run,
  * until it is read back into the prefix cache, and then match it like any other.
  *
- * The spill thread reads into slots (cache/kv_spill.h); this thread copies what is ready into cached
- * blocks, a bounded number of bytes a turn, 0.1 ms a MB. The blocks belong to nobody meanwhile, so
- * the planner's account does not know of them, and whatever fails (a file that is damaged or gone, a
- * pool that fills up, a disk that does not answer) only means that less is found and more computed.
+ * The spill thread reads into slots (cache/kv_spill.h); this thread copies what is ready into
+ * cached blocks, a bounded number of bytes a turn, 0.1 ms a MB. The blocks belong to nobody
+ * meanwhile, so the planner's account does not know of them, and whatever fails (a file that is
+ * damaged or gone, a pool that fills up, a disk that does not answer) only means that less is found
+ * and more computed.
  * Leaves are read before their parents, which keeps the order of the eviction lists.
  *
  * One job at a time: those behind it often want the same blocks, and find them in memory then. */

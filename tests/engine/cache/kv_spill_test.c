@@ -1,5 +1,5 @@
-/* From the pool to the directory and back: what is given up comes back with the same bytes, in every
- * group, for the same tenant and salt only, also after a restart. */
+/* From the pool to the directory and back: what is given up comes back with the same bytes, in
+ * every group, for the same tenant and salt only, also after a restart. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
