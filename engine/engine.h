@@ -182,6 +182,7 @@ struct job_request {
     bool has_seed;
     uint64_t seed;  // used when has_seed; else the engine picks one
     bool ignore_eos;
+    bool no_speculation;       // guess no tokens, also where the engine does
     const char *const *stops;  // NUL-terminated
     size_t n_stops;
     const struct job_logit_bias *logit_bias;

@@ -195,6 +195,7 @@ static void read_numbers(struct generation_request *request)
     job->repetition_penalty = positive_float(params->repetition_penalty);
     read_sampling(params, job);
     job->ignore_eos = params->ignore_eos;
+    job->no_speculation = !params->speculation;
     job->top_logprobs = -1;
     request->shape.stream = params->stream;
     request->shape.return_token_ids = params->return_token_ids;

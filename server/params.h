@@ -51,9 +51,9 @@ struct params {
         stop_token_ids, bad_words, allowed_token_ids, dry_sequence_breakers, cache_salt, suffix,
         reasoning_effort, reasoning, thinking, enable_thinking, response_format, guided_json,
         guided_regex, guided_choice, guided_grammar, structured_outputs, grammar, json_schema;
-    bool parallel_tool_calls, skip_special_tokens, stream, logprobs, ignore_eos, return_token_ids,
-        parse_special, with_pieces, return_token_strs, include_stop, echo, add_generation_prompt,
-        continue_final_message, return_progress;
+    bool parallel_tool_calls, skip_special_tokens, stream, logprobs, ignore_eos, speculation,
+        return_token_ids, parse_special, with_pieces, return_token_strs, include_stop, echo,
+        add_generation_prompt, continue_final_message, return_progress;
     int64_t n, top_k, top_logprobs, legacy_logprobs, max_tokens, max_completion_tokens, min_tokens,
         thinking_token_budget, reasoning_budget, penalty_window, dry_allowed_length, dry_window,
         prompt_logprobs;

@@ -134,6 +134,7 @@ static const char *peers_of(const char *name)
         {"xtc_threshold", "ynn"},
         {"min_tokens", "pyn"},
         {"ignore_eos", "yyn"},
+        {"speculation", "pnn"},
         {"seed", "yyy"},
         {"stop", "yyy"},
         {"stop_token_ids", "nyn"},

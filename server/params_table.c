@@ -185,6 +185,8 @@ static const struct param table[] = {
            "\"prefix\": true in that message"),
     HONOUR("add_generation_prompt", CHAT | TOKENIZE, TYPE_BOOL, ANY_RANGE, false, 1,
            add_generation_prompt, "false: the prompt ends with the last message"),
+    HONOUR("speculation", BOTH, TYPE_BOOL, ANY_RANGE, false, 1, speculation,
+           "false: no token of this answer is guessed ahead; the answer is the same"),
     HONOUR("ignore_eos", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, ignore_eos,
            "go on after the model's end of the answer"),
     HONOUR("return_token_ids", BOTH, TYPE_BOOL, ANY_RANGE, false, 0, return_token_ids,

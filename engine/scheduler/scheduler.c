@@ -192,7 +192,7 @@ static enum status create_choice(struct scheduler *s, struct job *job, uint32_t 
     sampler_accept_prompt(choice->sampler, job->prompt.ids, n_prompt);
     if (job->grammar != NULL)
         status = matcher_create(&choice->matcher, job->grammar, job->max_tokens, err);
-    if (status == OK && s->parts.limits.draft_rows_max > 0)
+    if (status == OK && s->parts.limits.draft_rows_max > 0 && !request->no_speculation)
         status = speculator_create(&choice->speculator, n_max, err);
     if (status == OK)
         status = sequence_create(&choice->sequence, s->parts.cache, n_max, request->tenant, err);

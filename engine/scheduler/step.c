@@ -272,6 +272,8 @@ static void guess(struct scheduler *s, int32_t slot, int32_t c, double chance_mi
 {
     struct job *job = s->slots[slot];
     struct job_choice *choice = &job->choices[c];
+    if (choice->speculator == NULL)
+        return;
     // What the last draw would give must still be wanted.
     size_t n_left = job->prompt.n_ids + job->max_tokens - choice->n_tokens;
     size_t n = speculator_guess(choice->speculator, choice->tokens, choice->n_tokens, chance_min,

@@ -209,6 +209,7 @@ CASES = [
     (chat(chat_template_kwargs=5), "chat_template_kwargs"),
     (chat(chat_template_kwargs={"messages": []}), "chat_template_kwargs"),
     (chat(ignore_eos=1), "ignore_eos"),
+    (chat(speculation=0), "speculation"),
     (chat(return_token_ids="x"), "return_token_ids"),
 ]
 

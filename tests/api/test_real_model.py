@@ -122,6 +122,20 @@ def test_length_and_ignore_eos(real_client):
     assert answer.usage.completion_tokens == 33
 
 
+def test_speculation_can_be_switched_off(real, real_client):
+    """The answer is the same; only with it tokens are guessed."""
+    ask = {"messages": [{"role": "user", "content": "Repeat: " + "one two three four five six " * 12}],
+           "max_tokens": 60, "extra_body": {"ignore_eos": True}}
+    name, texts, guessed = "vllm:spec_decode_num_draft_tokens_total", [], []
+    for switch in ({}, {"speculation": False}):
+        before = real.metrics()[name]
+        answer = create(real_client, **{**ask, "extra_body": {**ask["extra_body"], **switch}})
+        texts.append(answer.choices[0].message.content)
+        guessed.append(real.metrics()[name] - before)
+    assert texts[0] == texts[1]
+    assert guessed[0] > 0 and guessed[1] == 0
+
+
 def test_logit_bias_bans(real, real_client):
     paris = create(real_client, logprobs=True).choices[0]
     ids = real.post("/v1/chat/completions", {"messages": ASK, "max_tokens": 1, "temperature": 0,

@@ -96,24 +96,50 @@ def row_prefix(server, rng, n_words):
 
 
 def row_agents(server, rng, n_agents, n_words):
-    """n_agents share a prefix of n_words and then differ; they arrive 20 a second."""
+    """n_agents share a prefix of n_words and then differ; they arrive 20 a second. KV memory: the
+    most blocks in use at a time, by the different tokens that the agents of that time have at their
+    ends (from /metrics, ours only)."""
     shared = unique_prompt(rng, n_words)
     run_streams([(0, Stream(server, shared + " first", 1, cache=True))])
     streams = [Stream(server, f"{shared} agent {i} asks for", 8, cache=True) for i in range(n_agents)]
+    most, over = [0, 0], threading.Event()
+
+    def sample():
+        while not over.wait(0.1):
+            now = server.metrics()
+            if "wicara_kv_blocks" not in now:
+                return
+            used = now["wicara_kv_blocks"] - now["wicara_kv_blocks_free"]
+            most[:] = max(most, [used, now["vllm:num_requests_running"]])
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
     run_streams([(i / 20, s) for i, s in enumerate(streams)])
+    over.set()
+    sampler.join()
     times = [s.first_s for s in streams]
-    return {f"{n_agents} agents, {n_words} shared words: first token p50 (ms)": 1e3 * percentile(times, 50),
-            f"{n_agents} agents, {n_words} shared words: first token p99 (ms)": 1e3 * percentile(times, 99)}
+    name = f"{n_agents} agents, {n_words} shared words"
+    values = {f"{name}: first token p50 (ms)": 1e3 * percentile(times, 50),
+              f"{name}: first token p99 (ms)": 1e3 * percentile(times, 99)}
+    if most[0]:
+        n_shared = server.n_tokens(shared)
+        n_own = server.n_tokens(f"{shared} agent 42 asks for") - n_shared + 8
+        values[f"{name}: running at most"] = most[1]
+        values[f"{name}: KV per unique token"] = most[0] * 32 / (n_shared + most[1] * n_own)
+    return values
 
 
 def row_server(server, rng, n_streams, n_tokens, engine_bench):
     """CPU of what is not compute per streamed token, and the same load behind engine.h alone."""
     before, m0, start = server.cpu_by_thread(), server.metrics(), time.monotonic()
+    client = time.thread_time()
     streams = [Stream(server, unique_prompt(rng, 12), n_tokens) for _ in range(n_streams)]
     run_streams([(0, s) for s in streams])
     seconds, after, m1 = time.monotonic() - start, server.cpu_by_thread(), server.metrics()
     total = n_streams * n_tokens
-    values = {f"streamed {n_streams}": total / seconds}
+    values = {f"streamed {n_streams}": total / seconds,
+              f"this client per token at {n_streams} (us CPU)":
+                  (time.thread_time() - client) / total * 1e6}
     if "wicara_delivery_seconds_total" not in m1:
         return values
     spent = sorted((after[t] - before.get(t, 0) for t in after), reverse=True)
@@ -194,8 +220,9 @@ def probe(args):
 def commands_of(group, args):
     """Each server at the settings that suit the group."""
     n, context = 32, 2048
-    if group in ("deep", "latency", "prefix", "agents"):
-        n, context = 12, args.context
+    long = group in ("deep", "latency", "prefix", "agents", "traffic")
+    if long:
+        n, context = 32 if group == "traffic" else 12, args.context
     ours = [args.binary, "--model", args.model, "--port", "{port}", "--parallel", "32",
             "--threads", str(args.threads), "--log-level", "error"]
     yield "wicara", ours + ([] if group == "repeat" else ["--speculation", "off"])
@@ -203,7 +230,7 @@ def commands_of(group, args):
         yield "plain", ours + ["--speculation", "off"]
     if args.peers:
         extra = args.peer_args.split()
-        if group in ("deep", "latency", "prefix", "agents"):
+        if long:
             extra += ["-kvu"]
         yield "llama.cpp", [os.path.join(args.peers, "llama-server"), "-m", args.model, "--port",
                             "{port}", "-t", str(args.threads), "-np", str(n), "-c",
@@ -274,6 +301,7 @@ def main():
     parser.add_argument("--shared", type=int, default=6000, help="words that the agents share")
     parser.add_argument("--context", type=int, default=65536, help="KV tokens of the peer in long rows")
     parser.add_argument("--traffic-seconds", type=float, default=20)
+    parser.add_argument("--traffic-rate", type=float, default=0.5, help="requests/s to begin with")
     parser.add_argument("--traffic-kinds", default="chat", help="of chat,rag,agent")
     parser.add_argument("--price", type=float, default=0, help="of the machine an hour, for the cost")
     parser.add_argument("--seed", type=int, default=1)

@@ -77,6 +77,12 @@ class Server:
             raise SystemExit(f"{self.name}: {response.status} {data}")
         return data["usage"]
 
+    def n_tokens(self, text):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        connection.request("POST", "/tokenize", json.dumps({"content": text}),
+                           {"Content-Type": "application/json"})
+        return len(json.loads(connection.getresponse().read())["tokens"])
+
     def metrics(self):
         """Values of /metrics by name, labels dropped; {} when the server has none."""
         status, text = self.get("/metrics")
@@ -121,6 +127,7 @@ class Stream:
         self.port = server.port
         self.times = []
         self.data = b""
+        self.usage = None  # with stream_options.include_usage
         self.done = False
         self.failed = None
 
@@ -143,6 +150,9 @@ class Stream:
             if line.startswith(b"data: {") and b'"finish_reason":"' not in line.replace(b" ", b""):
                 if b'"error"' in line:
                     self.failed = line
+                if b'"choices":[]' in line.replace(b" ", b""):
+                    self.usage = json.loads(line[6:]).get("usage") or self.usage
+                    continue
                 self.times.append(now)
             elif line.startswith(b"HTTP/1.1 ") and b" 200 " not in line:
                 self.failed = line

@@ -2,15 +2,21 @@
 
 A trace is a pure function of (kind, rate, seed). A server holds a rate when the first token comes
 within 2 s for 99 of 100 requests and 99 of 100 gaps between tokens are 100 ms or less (the limits of
-MLPerf's server scenario for a model of 8B). The rate is doubled from a low one until it fails, then
-the interval is halved. What was served at the greatest rate held is the goodput, and, with the
-machine's price an hour, gives the price of a million tokens.
+MLPerf's server scenario for a model of 8B). The rate is doubled from --traffic-rate until it fails,
+then the interval is halved twice. What was served at the greatest rate held is the goodput, and, with the
+machine's price an hour, gives the price of a million tokens: of input that was computed, of input
+from the prefix cache, of output.
+
+A mixed load has one price only; it is split by what each kind costs the machine. A token of input
+counts as 1, one of output as OUTPUT_WEIGHT, a cached one as nothing but its share of the others'
+attention, CACHED_WEIGHT: the ratios that hosted services ask.
 """
 from servers import Stream, percentile, run_streams, seeded, unique_prompt
 
 FIRST_TOKEN_S, GAP_S = 2.0, 0.1
 REQUESTS_MIN = 8
 RATE_MAX = 64.0
+OUTPUT_WEIGHT, CACHED_WEIGHT = 4.0, 0.1
 
 
 def chat(rng, _):
@@ -45,7 +51,8 @@ def trace(kind, rate, seconds, seed):
 
 def run_trace(server, kind, rate, seconds, seed):
     requests = trace(kind, rate, seconds, seed)
-    streams = [Stream(server, prompt, n, cache=kind == "agent") for _, prompt, n in requests]
+    usage = {"stream_options": {"include_usage": True}}
+    streams = [Stream(server, prompt, n, cache=kind == "agent", **usage) for _, prompt, n in requests]
 
     def hopeless():  # so far behind that waiting for the end would only cost time
         return any(s.times and s.first_s > 8 * FIRST_TOKEN_S for s in streams)
@@ -59,10 +66,14 @@ def run_trace(server, kind, rate, seconds, seed):
     start = min(s.sent for s in streams)
     end = max(s.times[-1] for s in streams)
     gaps = [g for s in streams for g in s.gaps()]
+    n_prompt = sum(s.usage["prompt_tokens"] for s in streams)
+    n_cached = sum((s.usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+                   for s in streams)
     return {"first_p99": percentile([s.first_s for s in streams], 99),
             "gap_p99": percentile(gaps, 99) if gaps else 0.0,
             "out_tokens_s": sum(len(s.times) for s in streams) / (end - start),
-            "in_words_s": sum(len(r[1].split()) for r in requests) / (end - start)}
+            "in_tokens_s": (n_prompt - n_cached) / (end - start),
+            "cached_tokens_s": n_cached / (end - start)}
 
 
 def holds(result):
@@ -72,7 +83,7 @@ def holds(result):
 def goodput(server, args):
     values = {}
     for kind in args.traffic_kinds.split(","):
-        low, high, best = 0.0, 0.125, None
+        low, high, best = 0.0, args.traffic_rate, None
         while high <= RATE_MAX:
             result = run_trace(server, kind, high, args.traffic_seconds, args.seed)
             if not holds(result):
@@ -96,7 +107,10 @@ def goodput(server, args):
 
 
 def cost(kind, best, price):
-    """Price of a million tokens when input and output share the machine by their part of them."""
-    hour_out, hour_in = best["out_tokens_s"] * 3600, best["in_words_s"] * 3600
-    return {f"traffic {kind}: price per million tokens in + out": price / (hour_out + hour_in) * 1e6,
-            f"traffic {kind}: price per million tokens out": price / hour_out * 1e6}
+    """Prices of a million tokens of each kind, which together pay for the machine."""
+    weights = {"input": 1.0, "cached input": CACHED_WEIGHT, "output": OUTPUT_WEIGHT}
+    rates = {"input": best["in_tokens_s"], "cached input": best["cached_tokens_s"],
+             "output": best["out_tokens_s"]}
+    unit = price / 3600 / sum(weights[name] * rates[name] for name in rates)
+    return {f"traffic {kind}: price of a million tokens, {name}": unit * weights[name] * 1e6
+            for name in rates}
