@@ -76,9 +76,10 @@ struct engine_info {
     const char *cpu_level;
     const char *numerics;  // "fast" "precise"
     struct engine_sampling sampling;
-    const char *chat_template;  // source text, "" when the model has none
-    const char *reply_format;   // how its replies are read ("hermes"), "" without a template
-    bool thinks;                // its replies may have a thought
+    const char *chat_template;        // source text, "" when the model has none
+    const char *bos_text, *eos_text;  // of these tokens, "" without one
+    const char *reply_format;         // how its replies are read ("hermes"), "" without a template
+    bool thinks;                      // its replies may have a thought
     bool thinking_switch, reasoning_effort;  // variables that its template has a use for
     bool fills_in;                           // completions may have a suffix
     uint64_t n_parameters;

@@ -25,9 +25,25 @@ static int32_t find_marker(void *context, const char *text, size_t n_bytes, bool
     return id;
 }
 
+static enum status copy_edge_texts(struct engine *e, struct error *err)
+{
+    int32_t ids[2] = {tokenizer_bos(e->tokenizer), tokenizer_eos(e->tokenizer)};
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = 0;
+        const char *text =
+            ids[i] == TOKEN_NONE ? "" : tokenizer_token_text(e->tokenizer, ids[i], &n);
+        e->edge_texts[i] = mem_memdup0(text, n);
+        if (e->edge_texts[i] == NULL)
+            return error_set(err, ERR_MEMORY, "no memory for the tokenizer");
+    }
+    return OK;
+}
+
 static enum status open_text_parts(struct engine *e, struct error *err)
 {
     enum status status = tokenizer_open(&e->tokenizer, e->file, err);
+    if (status == OK)
+        status = copy_edge_texts(e, err);
     if (status != OK)
         return status;
     struct text_view source = {0};
@@ -40,21 +56,8 @@ static enum status open_text_parts(struct engine *e, struct error *err)
     e->chat_template = mem_memdup0(source.bytes, source.n_bytes);
     if (e->chat_template == NULL)
         return error_set(err, ERR_MEMORY, "no memory for the chat template");
-    int32_t ids[2] = {tokenizer_bos(e->tokenizer), tokenizer_eos(e->tokenizer)};
-    char *texts[2] = {NULL, NULL};
-    for (size_t i = 0; i < 2; i++) {
-        size_t n = 0;
-        const char *text =
-            ids[i] == TOKEN_NONE ? "" : tokenizer_token_text(e->tokenizer, ids[i], &n);
-        texts[i] = mem_memdup0(text, n);
-    }
-    if (texts[0] == NULL || texts[1] == NULL)
-        status = error_set(err, ERR_MEMORY, "no memory for the chat template");
-    else
-        status = chat_prompt_open(&e->chat_prompt, source.bytes, source.n_bytes, texts[0], texts[1],
-                                  &e->prepare.template_error);
-    mem_free(texts[0]);
-    mem_free(texts[1]);
+    status = chat_prompt_open(&e->chat_prompt, source.bytes, source.n_bytes, e->edge_texts[0],
+                              e->edge_texts[1], &e->prepare.template_error);
     if (e->chat_prompt != NULL) {
         e->prepare.reply_format = *chat_prompt_reply_format(e->chat_prompt);
         reply_format_resolve(&e->prepare.reply_format, find_marker, e->tokenizer);
@@ -247,6 +250,8 @@ static enum status fill_info(struct engine *e, int64_t start_ns, struct error *e
     info->model_name = model->name;
     info->fingerprint = e->fingerprint;
     info->chat_template = e->chat_template;
+    info->bos_text = e->edge_texts[0];
+    info->eos_text = e->edge_texts[1];
     info->reply_format = "";
     if (e->chat_prompt != NULL) {
         info->reply_format = e->prepare.reply_format.name;
@@ -301,6 +306,8 @@ void engine_unload(struct engine *engine)
     tokenizer_close(engine->tokenizer);
     model_file_close(engine->file);
     mem_free(engine->chat_template);
+    mem_free(engine->edge_texts[0]);
+    mem_free(engine->edge_texts[1]);
     mem_free(engine->model_id);
     engine->text_pool = NULL;
     engine->scheduler = NULL;
@@ -314,4 +321,5 @@ void engine_unload(struct engine *engine)
     engine->tokenizer = NULL;
     engine->file = NULL;
     engine->chat_template = engine->model_id = NULL;
+    engine->edge_texts[0] = engine->edge_texts[1] = NULL;
 }

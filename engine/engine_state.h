@@ -45,6 +45,7 @@ struct engine {
 
     struct engine_info info;
     char *model_id, *chat_template;
+    char *edge_texts[2];  // of the tokens for beginning and end of text, "" without one
     char fingerprint[FINGERPRINT_BYTES];
 };
 

@@ -1,6 +1,6 @@
-/* GET /v1/models, /v1/models/{id}, /props, /version: what is served here. The list is answered
- * while the model still loads, because clients use it to check the connection; what only a loaded
- * model knows is then left out. */
+/* GET /v1/models, /v1/models/{id}, /props, /tokenizer_info, /version: what is served here. The list
+ * of models is answered while the model still loads, because clients use it to check the
+ * connection; what only a loaded model knows is then left out. */
 #include "server/route.h"
 
 #include <inttypes.h>
@@ -119,6 +119,36 @@ void api_props(struct request *request, struct http_exchange *exchange)
     buf_append_text(&body, "},\"chat_template\":");
     buf_append_json(&body, info->chat_template, strlen(info->chat_template));
     buf_append_text(&body, ",\"version\":\"" WICARA_VERSION "\"}");
+    reply_json(request, exchange, 200, &body);
+}
+
+static void write_text(struct buf *out, const char *name, const char *text)
+{
+    buf_printf(out, ",\"%s\":", name);
+    if (text[0])
+        buf_append_json(out, text, strlen(text));
+    else
+        buf_append_text(out, "null");
+}
+
+/* vLLM's, from which lm-eval's remote tokenizer learns the model's ends. */
+void api_tokenizer_info(struct request *request, struct http_exchange *exchange)
+{
+    struct error err = {OK, "", ""};
+    if (app_readiness(request->app, &err) != OK) {
+        reply_failure(request, exchange, &err);
+        return;
+    }
+    const struct engine_info *info = engine_info(request->app->engine);
+    struct buf body;
+    buf_init(&body, 16 << 20);
+    buf_printf(&body, "{\"tokenizer_class\":\"wicara\",\"vocab_size\":%zu,\"model_max_length\":%zu",
+               info->n_vocab, info->ctx_size);
+    write_text(&body, "bos_token", info->bos_text);
+    write_text(&body, "eos_token", info->eos_text);
+    write_text(&body, "pad_token", "");
+    write_text(&body, "chat_template", info->chat_template);
+    buf_append_char(&body, '}');
     reply_json(request, exchange, 200, &body);
 }
 

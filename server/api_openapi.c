@@ -52,6 +52,8 @@ static const struct operation operations[] = {
     {"/apply-template", "post", "Conversation to prompt", text, "render", ENDPOINT_CHAT, false},
     {"/v1/models", "get", "The served models", models, "models", 0, false},
     {"/props", "get", "Model, limits, defaults", object, "props", 0, false},
+    {"/tokenizer_info", "get", "Texts of the tokens for beginning and end, template", object,
+     "tokenizerInfo", 0, false},
     {"/health", "get", "Ready, loading or draining", object, "health", 0, false},
     {"/version", "get", "The server's version", object, "version", 0, false},
 };

@@ -22,6 +22,7 @@ static const struct route table[] = {
     {"POST", "/apply-template", false, AUTH_KEY, api_render},
     {"GET", "/openapi.json", false, AUTH_OPEN, api_openapi},
     {"GET", "/props", false, AUTH_KEY, api_props},
+    {"GET", "/tokenizer_info", false, AUTH_KEY, api_tokenizer_info},
     {"GET", "/metrics", false, AUTH_KEY, api_metrics},
     {"GET", "/health", false, AUTH_OPEN, api_health},
     {"GET", "/readyz", false, AUTH_OPEN, api_health},

@@ -43,6 +43,7 @@ void api_completions(struct request *request, struct http_exchange *exchange);
 void api_models(struct request *request, struct http_exchange *exchange);
 void api_model(struct request *request, struct http_exchange *exchange);
 void api_props(struct request *request, struct http_exchange *exchange);
+void api_tokenizer_info(struct request *request, struct http_exchange *exchange);
 void api_version(struct request *request, struct http_exchange *exchange);
 void api_tokenize(struct request *request, struct http_exchange *exchange);
 void api_detokenize(struct request *request, struct http_exchange *exchange);

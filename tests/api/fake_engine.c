@@ -557,6 +557,8 @@ enum status engine_open(struct engine **out, const struct engine_options *option
                              .numerics = options->precise ? "precise" : "fast",
                              .cpu_level = options->cpu_level ? options->cpu_level : "scalar",
                              .chat_template = "{{ fake }}",
+                             .bos_text = "",
+                             .eos_text = "</s>",
                              .reply_format = "hermes",
                              .thinks = true,
                              .thinking_switch = true,

@@ -259,7 +259,7 @@ def test_keys(guarded):
 def test_open_and_closed_routes(guarded):
     for path in ("/health", "/livez", "/readyz", "/version", "/"):
         assert guarded.get(path)[0] == 200, path
-    for path in ("/v1/models", "/v1/models/x", "/metrics", "/props"):
+    for path in ("/v1/models", "/v1/models/x", "/metrics", "/props", "/tokenizer_info"):
         assert guarded.get(path)[0] == 401, path
     for path in ("/tokenize", "/detokenize", "/apply-template", "/v1/completions"):
         assert guarded.post(path, {})[0] == 401, path
@@ -397,6 +397,13 @@ def test_props(fake):
     assert status == 200 and props["n_ctx"] == 4096 and props["chat_template"] == "{{ fake }}"
     assert props["parameters"]["temperature"] == {"default": 0.8, "min": 0, "max": 2}
     assert props["numerics"] == "fast"
+
+
+def test_tokenizer_info(fake):
+    status, _, body = fake.get("/tokenizer_info")
+    assert status == 200 and json.loads(body) == {
+        "tokenizer_class": "wicara", "vocab_size": 4096, "model_max_length": 4096, "bos_token": None,
+        "eos_token": "</s>", "pad_token": None, "chat_template": "{{ fake }}"}
 
 
 def test_sampling_defaults_by_option(launch):
