@@ -48,7 +48,7 @@ static enum status check_options(const struct engine_options *o, struct error *e
         status = engine_sampling_read(&sampling, NULL, o->sampling, err);
     if (status == OK && o->kv_dir != NULL && o->no_prefix_cache)
         return error_set_param(err, ERR_INVALID, "kv_dir",
-                               "a directory for the prefix cache, which is turned off");
+                               "kv_dir needs the prefix cache, which is turned off");
     enum cpu_level level;
     if (status == OK && o->cpu_level != NULL && !kernels_level_parse(o->cpu_level, &level))
         return error_set_param(err, ERR_INVALID, "cpu", "there is no CPU level \"%s\"",

@@ -298,17 +298,18 @@ static enum status open_folder(struct kv_store *store, struct error *err)
         return error_set(err, ERR_IO, "cannot make %s: %s", store->path, strerror(errno));
     store->folder = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->folder < 0 && errno == ENOTDIR)
-        return error_set_param(err, ERR_INVALID, "kv_dir", "%s is not a directory", store->path);
+        return error_set_param(err, ERR_INVALID, "kv_dir", "kv_dir %s is not a directory",
+                               store->path);
     struct stat facts;
     if (store->folder < 0 || fstat(store->folder, &facts) != 0)
         return error_set(err, ERR_IO, "cannot open %s: %s", store->path, strerror(errno));
     if (facts.st_uid != geteuid() && facts.st_uid != 0)
-        return error_set_param(err, ERR_INVALID, "kv_dir", "%s belongs to another user",
+        return error_set_param(err, ERR_INVALID, "kv_dir", "kv_dir %s belongs to another user",
                                store->path);
     if ((facts.st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return error_set_param(err, ERR_INVALID, "kv_dir",
-                               "%s may be written by others (mode %o; chmod go-w it)", store->path,
-                               (unsigned)(facts.st_mode & 07777));
+                               "kv_dir %s may be written by others (mode %o; chmod go-w it)",
+                               store->path, (unsigned)(facts.st_mode & 07777));
     return OK;
 }
 

@@ -239,6 +239,12 @@ static void touch_block(struct sequence *s, size_t group, int32_t block)
     }
 }
 
+bool sequence_has_stored(struct sequence *s, const int32_t *tokens, size_t n_tokens)
+{
+    return s->cache->spill != NULL &&
+           match_length(s, tokens, n_tokens, true) > match_length(s, tokens, n_tokens, false);
+}
+
 size_t sequence_list_stored(struct sequence *s, const int32_t *tokens, size_t n_tokens,
                             struct stored_block *out, size_t n_max)
 {

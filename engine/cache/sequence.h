@@ -41,6 +41,8 @@ struct stored_block {
  * and what is matched afterwards begins with the same tokens. */
 size_t sequence_list_stored(struct sequence *sequence, const int32_t *tokens, size_t n_tokens,
                             struct stored_block *out, size_t n_max);
+/* True when there are any. */
+bool sequence_has_stored(struct sequence *sequence, const int32_t *tokens, size_t n_tokens);
 size_t sequence_stored_max(const struct sequence *sequence);  // most that there can be
 /* Asks for such a block; false = not now. The answer is kv_spill_answer()'s, with `ticket`. */
 bool sequence_ask_stored(struct sequence *sequence, const int32_t *tokens,

@@ -74,10 +74,11 @@ static void end_first(struct scheduler *s)
 bool scheduler_reload_begin(struct scheduler *s, int32_t slot)
 {
     struct reload *r = &s->reload;
-    if (s->parts.spill == NULL)
-        return false;
-    // Behind others it looks when its turn comes: they may be reading what it wants.
-    if (r->n_slots == 0 && !list_blocks(s, slot))
+    size_t n_known;
+    struct job_choice *choice = scheduler_leader(s->slots[slot], &n_known);
+    // Behind others it makes its list when its turn comes: they may be reading what it wants.
+    if (s->parts.spill == NULL || !sequence_has_stored(choice->sequence, choice->tokens, n_known) ||
+        (r->n_slots == 0 && !list_blocks(s, slot)))
         return false;
     scheduler_apply(s, (struct batch_event){.type = BATCH_LOADING, .job = slot});
     r->slots[r->n_slots++] = slot;

@@ -30,7 +30,8 @@ def run(*args, env=None):
 def test_help_and_version():
     text = run("--help").stdout
     for flag in ("--model", "--host", "--port", "--threads", "--ctx-size", "--parallel",
-                 "--kv-memory", "--api-key", "--config", "--cpu", "--log-level", "--version", "--drain"):
+                 "--kv-memory", "--kv-dir", "--kv-dir-size", "--api-key", "--config", "--cpu", "--log-level",
+                 "--version", "--drain"):
         assert flag in text
     version = (servers.ROOT / "config/version").read_text().strip()
     assert run("--version").stdout == f"wicara {version}\n"
@@ -40,7 +41,7 @@ def test_help_and_version():
     ["--nope"], ["--port"], ["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["stray"],
     ["--config", "/does/not/exist"], ["--log-level", "loud"], ["--speculation", "maybe"],
     ["--numerics", "exact"], ["--model", "/x", "--sampling", "temperature=9"], ["--insecure=maybe"],
-    ["--kv-memory", "12Q"], ["--host", "no such host"], ["--model", "/x", "--api-key", "a b"],
+    ["--kv-memory", "12Q"], ["--kv-dir-size", "0"], ["--host", "no such host"], ["--model", "/x", "--api-key", "a b"],
     ["--web-dir", "/does/not/exist"], ["--model", "/x", "--host", "0.0.0.0"]])
 def test_wrong_usage_is_2(args):
     if args[0] == "--host":

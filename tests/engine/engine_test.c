@@ -314,6 +314,13 @@ static void same_request_same_bytes(void **state)
     assert_true(totals.drafts_right > 0 && totals.drafts > totals.drafts_right);
 }
 
+static void remove_folder(const char *folder)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 /* In a pool that spills, and after restarts: with windows too, whose last blocks must all be found.
  */
 static void spilled_kv_changes_nothing(void **state)
@@ -350,9 +357,7 @@ static void spilled_kv_changes_nothing(void **state)
     assert_int_equal(first.cached_tokens, 0);
     assert_true(second.cached_tokens >= 32);
     assert_true(same_answer(&first, &second) && same_answer(&first, &other));
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    assert_int_equal(system(command), 0);
+    remove_folder(folder);
 }
 
 /* A layer with a window takes what its window needs of 4,096 tokens, not a block for each 32. */
@@ -714,6 +719,17 @@ static void opening_can_fail(void **state)
     assert_string_equal(err.param, "kv_memory");
     engine_close(engine);
     options.kv_bytes = 0;
+    options.kv_dir = paths[0];
+    err = (struct error){0};
+    assert_int_equal(engine_open(&engine, &options, &err), OK);
+    assert_int_equal(engine_wait(engine, &err), ERR_INVALID);
+    assert_string_equal(err.param, "kv_dir");
+    engine_close(engine);
+    options.no_prefix_cache = true;
+    err = (struct error){0};
+    assert_int_equal(engine_open(&engine, &options, &err), ERR_INVALID);
+    assert_string_equal(err.param, "kv_dir");
+    options.kv_dir = NULL;
     for (int i = 0; i < 10; i++) {  // closed while it loads
         assert_int_equal(engine_open(&engine, &options, &err), OK);
         usleep((useconds_t)(i * 300));
@@ -728,10 +744,13 @@ static void every_allocation_may_fail(void **state)
     (void)state;
     static struct answer answer;
     size_t n_failed = 0, n_clean = 0;
+    char folder[] = "/tmp/wicara-kv-XXXXXX";
+    assert_non_null(mkdtemp(folder));
     uint64_t stride = getenv("WICARA_FULL") != NULL ? 1 : 13;
     struct job_request r = requests[0];
     for (uint64_t nth = 1; n_clean < 2; nth += nth < 60 ? 1 : stride) {
-        struct engine_options options = {.model_path = paths[0], .threads = 1, .parallel = 2};
+        struct engine_options options = {
+            .model_path = paths[0], .threads = 1, .parallel = 2, .kv_dir = folder};
         struct engine *engine = NULL;
         struct job *job = NULL;
         struct error err = {0};
@@ -756,6 +775,7 @@ static void every_allocation_may_fail(void **state)
         n_failed += status != OK;
         n_clean += !was_reached;
     }
+    remove_folder(folder);
     assert_true(n_failed > 50);
 }
 

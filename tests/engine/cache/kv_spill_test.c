@@ -142,7 +142,9 @@ static size_t reload(struct world *w, struct sequence *s, const int32_t *tokens,
 {
     struct stored_block blocks[2 * TOKENS_MAX / 32];
     assert_int_equal(sequence_stored_max(s), TOKENS_MAX / 32 * kv_cache_layout(w->cache)->n_groups);
+    bool has_any = sequence_has_stored(s, tokens, n_tokens);
     size_t n = sequence_list_stored(s, tokens, n_tokens, blocks, 2 * TOKENS_MAX / 32);
+    assert_int_equal(has_any, n > 0);
     for (size_t i = 0; i < n; i++) {
         assert_true(i == 0 || blocks[i].i <= blocks[i - 1].i);  // leaves first
         assert_true(sequence_ask_stored(s, tokens, &blocks[i], 10 + i));
