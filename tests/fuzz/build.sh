@@ -23,16 +23,26 @@ done
 libraries=$(field fuzz-libraries)
 flags="-std=gnu11 -g -O1 -fno-omit-frame-pointer -I. -D_GNU_SOURCE -DWICARA_DEBUG=1
        -ffp-contract=off -include engine/base/banned.h"
-mkdir -p "$out"
 if [ "${3:-}" = standalone ]; then
     compiler="${CC:-gcc} -fsanitize=address,undefined"
     main="$main tests/fuzz/standalone.c"
+    objects=objects-standalone
 else
     compiler="${CLANG:-clang-14} -fsanitize=fuzzer,address,undefined"
+    objects=objects
 fi
-# The words of these lists are meant to be split.
-# shellcheck disable=SC2086
-$compiler -fno-sanitize-recover=all $flags -o "$out/fuzz_$target" $main $sources $libraries
+mkdir -p "$out"
+# A makefile, so that only what changed is compiled, on all cores.
+cat >"$out/$objects.mk" <<EOF
+objects := $(printf "$out/$objects/%s.o " $main $sources)
+$out/fuzz_$target: \$(objects) $out/$objects.mk
+	@$compiler -o \$@ \$(objects) $libraries
+$out/$objects/%.c.o: %.c
+	@mkdir -p \$(@D)
+	@$compiler -fno-sanitize-recover=all $(echo $flags) -MMD -MP -c -o \$@ \$<
+-include \$(objects:.o=.d)
+EOF
+make -s -j"$(nproc)" -f "$out/$objects.mk" "$out/fuzz_$target"
 # shellcheck disable=SC2086
 ${CC:-gcc} $flags -o "$out/make_seeds" tests/fuzz/make_seeds.c
 "$out/make_seeds" "$out/seeds" >"$out/seeds.log"

@@ -5,7 +5,7 @@ the same server under a memory limit of 1.1 times the file plus the KV pool plus
     start.py --model FILE [--binary build/release/wicara] [--peer build/peers/build/bin/llama-server]
              [--rounds 5] [--memory-limit]
 
-Times are printed, not judged. With --memory-limit (needs root and the memory control group) the
+Times are printed, not judged. With --memory-limit too (needs root and the memory control group) the
 server must start and answer 8 requests at once, or the exit status is 1.
 """
 import argparse
@@ -73,7 +73,7 @@ def memory_limit(args):
     port = free_port()
     process = subprocess.Popen(
         [args.binary, "--model", args.model, "--port", str(port), "--kv-memory", str(KV_BYTES), "--log-level", "error"],
-        preexec_fn=lambda: open(f"{group}/cgroup.procs", "w").write(str(os.getpid())))
+        stdout=subprocess.DEVNULL, preexec_fn=lambda: open(f"{group}/cgroup.procs", "w").write(str(os.getpid())))
     results = []
 
     def ask(i):
@@ -110,8 +110,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory-limit", action="store_true")
     args = parser.parse_args()
-    if args.memory_limit:
-        sys.exit(0 if memory_limit(args) else 1)
     commands = {"wicara": [args.binary, "--model", args.model, "--port", "{port}", "--log-level", "error"]}
     if args.peer:
         commands["llama-server"] = [args.peer, "-m", args.model, "--port", "{port}", "-t", str(os.cpu_count())]
@@ -124,7 +122,9 @@ def main():
     for name, rows in samples.items():
         listening, ready, token = (statistics.median(column) for column in zip(*rows))
         print(f"{name:14} listening {listening * 1000:6.0f} ms   ready {ready * 1000:6.0f} ms   "
-              f"first token {token * 1000:6.0f} ms   (median of {args.rounds})")
+              f"first token {token * 1000:6.0f} ms   (median of {args.rounds})", flush=True)
+    if args.memory_limit and not memory_limit(args):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
