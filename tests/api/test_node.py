@@ -11,7 +11,7 @@ import pytest
 FOLDER = pathlib.Path(__file__).parent / "node"
 
 
-def converse(server, script="conversation.mjs"):
+def converse(server, script="conversation.mjs", is_real=False):
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("node and npm are not installed: the Node SDK is left out")
     if not all((FOLDER / "node_modules" / name).exists() for name in ("openai", "ai")):
@@ -20,7 +20,8 @@ def converse(server, script="conversation.mjs"):
         if done.returncode != 0:
             pytest.skip("npm ci failed, the Node SDK is left out: " + done.stderr[-300:])
     done = subprocess.run(["node", script], cwd=FOLDER, capture_output=True, text=True,
-                          timeout=120, env={**os.environ, "WICARA_URL": server.url})
+                          timeout=120, env={**os.environ, "WICARA_URL": server.url,
+                                            **({"WICARA_REAL": "1"} if is_real else {})})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("ok\n")
 
@@ -30,7 +31,7 @@ def test_conversation_with_the_fake(fake):
 
 
 def test_conversation_with_the_model(real):
-    converse(real)
+    converse(real, is_real=True)
 
 
 def test_ai_sdk_with_the_fake(fake):
@@ -38,4 +39,4 @@ def test_ai_sdk_with_the_fake(fake):
 
 
 def test_ai_sdk_with_the_model(real):
-    converse(real, "ai-sdk.mjs")
+    converse(real, "ai-sdk.mjs", is_real=True)

@@ -37,6 +37,34 @@ FIELDS = [
     lambda r: {"stream_usage": True},
 ]
 
+SCHEMA = {"type": "object", "properties": {
+    "name": {"type": "string", "maxLength": 12}, "n": {"type": "integer"},
+    "list": {"type": "array", "items": {"enum": ["a", "é"]}, "maxItems": 4}},
+    "required": ["name"], "additionalProperties": False}
+TOOLS = [{"type": "function", "function": {"name": "put", "strict": True, "parameters": SCHEMA}},
+         {"type": "function", "function": {"name": "time"}}]
+STRUCTURES = [
+    lambda r: {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
+    lambda r: {"response_format": {"type": "json_object"}},
+    lambda r: {"guided_regex": "[a-z]{2,8}( [a-z]+)*[.!]"},
+    lambda r: {"guided_choice": ["red", "green and blue", "zwölf"]},
+    lambda r: {"grammar": 'root ::= "- " [a-z ]+ ("\\n- " [a-z ]+)?'},
+]
+CALLS = [
+    lambda r: {"tools": TOOLS, "tool_choice": "required"},
+    lambda r: {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "put"}}},
+    lambda r: {"tools": TOOLS, "parallel_tool_calls": False},
+]
+
+
+def add_structure(r, body, is_chat):
+    """A form of the answer; such an answer needs its end, and room for it."""
+    kind = r.choice(STRUCTURES + CALLS if is_chat else STRUCTURES)
+    body.update(kind(r))
+    body.pop("ignore_eos", None)
+    body.pop("min_tokens", None)
+    body["max_tokens"] = r.randrange(60, 90)
+
 
 def make_request(i):
     r = random.Random(i)
@@ -44,6 +72,8 @@ def make_request(i):
     for field in r.sample(FIELDS, r.randrange(1, 4)):
         body.update(field(r))
     running = body.pop("stream_usage", False)
+    if i % 5 < 2:
+        add_structure(r, body, i % 3 != 0)
     if i % 3:
         body["messages"] = [{"role": "user", "content": r.choice(TEXTS)}]
         if r.random() < 0.2:
@@ -56,7 +86,7 @@ def make_request(i):
     body["echo"] = r.random() < 0.4
     if r.random() < 0.5:
         body["logprobs"] = r.randrange(0, 6)
-    if r.random() < 0.15:
+    if r.random() < 0.15 and i % 5 >= 2:
         body["max_tokens"] = 0
     return "/v1/completions", body, running
 

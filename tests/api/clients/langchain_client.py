@@ -1,16 +1,19 @@
 """A scripted conversation through LangChain's ChatOpenAI and OpenAI: whole, streamed, in batches,
-asynchronous, refused. Prints "ok" when all of it went as it must. WICARA_URL names the server."""
+asynchronous, refused, structured, with a tool to the end of its task. Prints "ok" when all of it went as it must. WICARA_URL names the server."""
 
 import asyncio
 import os
 
 import openai
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI
+from pydantic import BaseModel, Field
 
 BASE = os.environ["WICARA_URL"] + "/v1"
-chat = ChatOpenAI(base_url=BASE, api_key="none", model="default", temperature=0, max_tokens=24,
-                  stream_usage=True, max_retries=0, seed=1)
+COMMON = {"base_url": BASE, "api_key": "none", "model": "default", "temperature": 0,
+          "stream_usage": True, "max_retries": 0, "seed": 1}
+chat = ChatOpenAI(**COMMON, max_tokens=24)
 messages = [SystemMessage("Answer in one short sentence.")]
 
 
@@ -48,6 +51,39 @@ async def together():
     assert {m.content for m in many} == {"".join(streamed)}
 
 asyncio.run(together())
+
+
+
+class Person(BaseModel):
+    name: str = Field(max_length=12)
+    age: int = Field(ge=0, le=120)
+
+
+person = ChatOpenAI(**COMMON, max_tokens=80).with_structured_output(Person, method="json_schema").invoke(
+    "Tom is twelve years old. Who?")
+assert isinstance(person, Person) and 0 <= person.age <= 120
+
+
+@tool
+def add(a: int, b: int) -> str:
+    """Adds two numbers."""
+    return str(a + b)
+
+
+caller = ChatOpenAI(**COMMON, max_tokens=80).bind_tools([add], tool_choice="required", strict=True)
+question = [HumanMessage("What is two and three?")]
+called = caller.invoke(question)
+parts = list(caller.stream(question))
+joined = parts[0]
+for part in parts[1:]:
+    joined = joined + part
+assert called.tool_calls and called.tool_calls[0]["args"] == joined.tool_calls[0]["args"]
+assert called.response_metadata["finish_reason"] == "tool_calls"
+# The agent's turn: the tool is run, its result goes back, words come.
+result = add.invoke(called.tool_calls[0])
+assert int(result.content) == sum(called.tool_calls[0]["args"].values())
+answer = chat.bind_tools([add], tool_choice="none").invoke(question + [called, result])
+assert answer.content and not answer.tool_calls
 
 text = OpenAI(base_url=BASE, api_key="none", model="default", temperature=0, max_tokens=8, max_retries=0)
 assert text.invoke("Once upon a time") == "".join(text.stream("Once upon a time"))

@@ -1,7 +1,9 @@
-"""A scripted conversation through LiteLLM, by both providers that gateways name for such a server.
+"""A scripted conversation through LiteLLM, by both providers that gateways name for such a server: whole,
+streamed, refused, structured, with a tool to the end of its task.
 Prints "ok" when all of it went as it must. WICARA_URL names the server."""
 
 import asyncio
+import json
 import os
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no download of prices
@@ -44,6 +46,31 @@ for provider in ("openai", "hosted_vllm"):
     except litellm.BadRequestError as error:
         assert "max_tokens" in str(error)
 assert len(texts) == 1
+
+schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}},
+          "required": ["colour"], "additionalProperties": False}
+common = {"model": "openai/default", "api_base": base, "api_key": "none", "max_tokens": 80,
+          "temperature": 0, "num_retries": 0}
+answer = litellm.completion(**common, messages=ask, response_format={
+    "type": "json_schema", "json_schema": {"name": "c", "schema": schema, "strict": True}})
+assert json.loads(answer.choices[0].message.content)["colour"] in ("red", "blue")
+
+# A tool to the end of its task, whole and streamed.
+tool = {"type": "function", "function": {"name": "paint", "strict": True, "parameters": schema}}
+turn = list(ask)
+message = litellm.completion(**common, messages=turn, tools=[tool],
+                             tool_choice="required").choices[0].message
+call = message.tool_calls[0].function
+assert call.name == "paint" and json.loads(call.arguments)["colour"] in ("red", "blue")
+chunks = list(litellm.completion(**common, messages=turn, tools=[tool], tool_choice="required",
+                                 stream=True))
+built = litellm.stream_chunk_builder(chunks, messages=turn)
+assert built.choices[0].message.tool_calls[0].function.arguments == call.arguments
+assert built.choices[0].finish_reason == "tool_calls"
+turn += [message.model_dump(), {"role": "tool", "tool_call_id": message.tool_calls[0].id,
+                                "content": "painted"}]
+answer = litellm.completion(**common, messages=turn, tools=[tool], tool_choice="none")
+assert answer.choices[0].message.content
 
 answer = litellm.text_completion(model="text-completion-openai/default", api_base=base, api_key="none",
                                  prompt=["Once upon a time", "The sea"], max_tokens=6, temperature=0)

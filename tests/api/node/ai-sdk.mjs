@@ -3,7 +3,7 @@
 // must. Its zod schemas are strict about chunks. WICARA_URL names the server.
 import assert from 'node:assert/strict';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { APICallError, generateText, streamText } from 'ai';
+import { APICallError, generateText, jsonSchema, Output, isStepCount, streamText, tool } from 'ai';
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const provider = createOpenAICompatible({
@@ -53,6 +53,45 @@ try {
   assert.equal(error.name, 'AbortError');
 }
 assert.ok(seen >= 3 && seen < 400);
+
+// Forms and tools need a model: the scripted engine makes no grammar's words.
+if (process.env.WICARA_REAL) {
+  const inputSchema = jsonSchema({
+    type: 'object', properties: { colour: { enum: ['red', 'blue'] } }, required: ['colour'],
+    additionalProperties: false,
+  });
+  const ask = { ...common, maxOutputTokens: 80, prompt: 'Which colour?' };
+  const structured = createOpenAICompatible({
+    name: 'wicara', baseURL: `${process.env.WICARA_URL}/v1`, apiKey: 'none',
+    supportsStructuredOutputs: true,
+  }).chatModel('default');
+  const output = Output.object({ schema: inputSchema });
+  const form = await generateText({ ...ask, model: structured, output });
+  assert.ok(['red', 'blue'].includes(form.output.colour));
+
+  // The agent loop: first step a call that must be made, then words.
+  const painted = [];
+  const tools = {
+    paint: tool({
+      description: 'Paints.', inputSchema,
+      execute: async (input) => { painted.push(input.colour); return 'painted'; },
+    }),
+  };
+  const loop = {
+    ...ask, tools, stopWhen: isStepCount(2),
+    prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? 'required' : 'none' }),
+  };
+  const done = await generateText(loop);
+  assert.equal(done.steps.length, 2);
+  assert.equal(painted.length, 1);
+  assert.equal(done.steps[0].finishReason, 'tool-calls');
+  assert.ok(done.text.length > 0);
+  const stream = streamText(loop);
+  let joined = '';
+  for await (const part of stream.textStream) joined += part;
+  assert.equal(joined, done.text);
+  assert.deepEqual(painted, [painted[0], painted[0]]);
+}
 
 // Plain completions, and errors as the SDK's own class.
 const text = await generateText({ ...common, model: provider.completionModel('default'), prompt: 'Once upon a time' });

@@ -73,6 +73,44 @@ await assert.rejects(client.chat.completions.create({ model, messages: [] }), (e
 });
 await assert.rejects(client.chat.completions.create({ model: 'nope', messages }), OpenAI.NotFoundError);
 
+// Forms and tools need a model: the scripted engine makes no grammar's words.
+if (process.env.WICARA_REAL) {
+  const schema = {
+    type: 'object', properties: { colour: { enum: ['red', 'blue'] }, n: { type: 'integer', minimum: 0, maximum: 9 } },
+    required: ['colour', 'n'], additionalProperties: false,
+  };
+  const ask = { model, messages: messages.slice(0, 2), temperature: 0, max_completion_tokens: 80 };
+  const form = { type: 'json_schema', json_schema: { name: 'paint', schema, strict: true } };
+  const document = await client.chat.completions.parse({ ...ask, response_format: form });
+  const text = document.choices[0].message.content;
+  assert.ok(['red', 'blue'].includes(JSON.parse(text).colour));
+  const streamed = client.chat.completions.stream({ ...ask, response_format: form });
+  assert.equal((await streamed.finalChatCompletion()).choices[0].message.content, text);
+
+  // The SDK's agent loop: the call is made, the tool is run here, its result goes back, words come.
+  const painted = [];
+  const paint = {
+    type: 'function',
+    function: {
+      name: 'paint', description: 'Paints.', parameters: schema, parse: JSON.parse,
+      function: (a) => { painted.push(a); return 'painted'; },
+    },
+  };
+  const runner = client.chat.completions.runTools({
+    ...ask, tools: [paint], tool_choice: 'required',
+  }, { maxChatCompletions: 1 });
+  await runner.done();
+  assert.equal(painted.length, 1);
+  assert.ok(['red', 'blue'].includes(painted[0].colour) && painted[0].n >= 0);
+  const last = await client.chat.completions.create({ ...ask, messages: runner.messages });
+  assert.ok(last.choices[0].message.content.length > 0);
+  const called = await client.chat.completions.stream({
+    ...ask, tool_choice: 'required',
+    tools: [{ type: 'function', function: { name: 'paint', description: 'Paints.', parameters: schema } }],
+  }).finalChatCompletion();
+  assert.deepEqual(JSON.parse(called.choices[0].message.tool_calls[0].function.arguments), painted[0]);
+}
+
 // Legacy completions.
 const text = await client.completions.create({ model, prompt: 'Once upon a time', max_tokens: 5 });
 assert.ok(text.choices[0].text.length > 0);
