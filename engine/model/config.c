@@ -128,7 +128,7 @@ static enum status read_latent_heads(struct model_config *config, const struct k
     size_t key_dim = 0, n_rot = 0;
     enum status status = require(keys, "attention.kv_lora_rank", 16, RANK_MAX, &mla->kv_rank);
     if (status == OK)
-        status = accept(keys, "attention.q_lora_rank", 1, RANK_MAX, &mla->q_rank);
+        status = accept(keys, "attention.q_lora_rank", 0, RANK_MAX, &mla->q_rank);
     if (status == OK)
         status = require(keys, "rope.dimension_count", 2, HEAD_DIM_MAX, &n_rot);
     char key[KEY_BYTES];

@@ -2,112 +2,145 @@
  *
  *   make_model OUT.gguf [preset] [key=value ...]
  *
- * Presets set a shape, keys change it: arch=llama|qwen2|qwen3|qwen3moe layers= embd= heads=
- * kv_heads= head_dim= ff= vocab= ctx= tied=0|1 experts= experts_used= expert_ff= rope_base= seed=
- * type= (a GGUF type such as q8_0, or q4_k_m or q5_k_m: the mixes of llama.cpp's quantiser).
+ * Presets set a shape, keys change it: arch=llama|qwen2|qwen3|qwen3moe|deepseek2|gpt-oss layers=
+ * embd= heads= kv_heads= head_dim= ff= vocab= ctx= tied=0|1 experts= experts_used= expert_ff=
+ * shared= dense= kv_rank= nope= rotated= value_dim= kv_b=0|1 window= rope_base= yarn= seed= type= (a
+ * GGUF type such as q8_0, or q4_k_m or q5_k_m, the mixes of llama.cpp's quantiser, or mxfp4: experts
+ * in it, all else in Q8_0, as gpt-oss is published).
+ *
+ * deepseek-v2-lite, qwen3-30b-a3b and gpt-oss-20b have the layers of those models, but 4 to 6 of 24
+ * to 48; the vocabulary is cut alike, so that the output keeps about its share of a token's bytes.
  *
  * Quants are random bits under scales that give every matrix a spread of 1 / sqrt(columns), so that
- * activations stay finite through any depth; speed does not depend on what the numbers are. The
- * tokenizer is byte-level BPE: the bytes, the words of bench.py with the merges that lead to them,
- * filler up to the vocabulary's size, and the control tokens of a ChatML template. */
+ * activations stay finite through any depth; speed does not depend on what the numbers are. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "engine/base/buf.h"
-#include "engine/base/dtype.h"
 #include "engine/base/mem.h"
-
-enum { KEYS_BYTES_MAX = 1 << 28, TENSORS_MAX = 4096, POOL_BYTES = 1 << 22, ALIGNMENT = 32 };
-enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_BOOL = 7, GGUF_STRING = 8, GGUF_ARRAY = 9 };
-
-struct shape {
-    const char *arch;
-    size_t layers, embd, heads, kv_heads, head_dim, ff, vocab, ctx, tied;
-    size_t experts, experts_used, expert_ff;
-    size_t rope_base, seed;
-    const char *type;
-};
+#include "tests/bench/model_writer.h"
 
 static const struct preset {
     const char *name;
     struct shape shape;
 } PRESETS[] = {
-    {"135m", {"llama", 30, 576, 9, 3, 64, 1536, 49152, 8192, 1, 0, 0, 0, 100000, 1, "q4_1"}},
-    {"1b", {"llama", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 1, 0, 0, 0, 500000, 1, "q4_k_m"}},
-    {"3b", {"llama", 28, 3072, 24, 8, 128, 8192, 128256, 131072, 1, 0, 0, 0, 500000, 1, "q4_k_m"}},
-    {"moe",
-     {"qwen3moe", 4, 2048, 32, 4, 128, 6144, 151936, 40960, 0, 128, 8, 768, 1000000, 1, "q4_k_m"}},
+    {"135m",
+     {.arch = "llama",
+      .layers = 30,
+      .embd = 576,
+      .heads = 9,
+      .kv_heads = 3,
+      .head_dim = 64,
+      .ff = 1536,
+      .vocab = 49152,
+      .ctx = 8192,
+      .tied = 1,
+      .rope_base = 100000,
+      .type = "q4_1"}},
+    {"1b",
+     {.arch = "llama",
+      .layers = 16,
+      .embd = 2048,
+      .heads = 32,
+      .kv_heads = 8,
+      .head_dim = 64,
+      .ff = 8192,
+      .vocab = 128256,
+      .ctx = 131072,
+      .tied = 1,
+      .rope_base = 500000,
+      .type = "q4_k_m"}},
+    {"3b",
+     {.arch = "llama",
+      .layers = 28,
+      .embd = 3072,
+      .heads = 24,
+      .kv_heads = 8,
+      .head_dim = 128,
+      .ff = 8192,
+      .vocab = 128256,
+      .ctx = 131072,
+      .tied = 1,
+      .rope_base = 500000,
+      .type = "q4_k_m"}},
+    {"deepseek-v2-lite",
+     {.arch = "deepseek2",
+      .layers = 6,
+      .embd = 2048,
+      .heads = 16,
+      .ff = 10944,
+      .vocab = 24576,
+      .ctx = 163840,
+      .experts = 64,
+      .experts_used = 6,
+      .expert_ff = 1408,
+      .shared = 2,
+      .dense = 1,
+      .kv_rank = 512,
+      .nope = 128,
+      .rotated = 64,
+      .value_dim = 128,
+      .rope_base = 10000,
+      .yarn = 40,
+      .type = "q4_k_m"}},
+    {"qwen3-30b-a3b",
+     {.arch = "qwen3moe",
+      .layers = 5,
+      .embd = 2048,
+      .heads = 32,
+      .kv_heads = 4,
+      .head_dim = 128,
+      .ff = 6144,
+      .vocab = 16384,
+      .ctx = 40960,
+      .experts = 128,
+      .experts_used = 8,
+      .expert_ff = 768,
+      .rope_base = 1000000,
+      .type = "q4_k_m"}},
+    {"gpt-oss-20b",
+     {.arch = "gpt-oss",
+      .layers = 4,
+      .embd = 2880,
+      .heads = 64,
+      .kv_heads = 8,
+      .head_dim = 64,
+      .ff = 2880,
+      .vocab = 32768,
+      .ctx = 131072,
+      .experts = 32,
+      .experts_used = 4,
+      .expert_ff = 2880,
+      .window = 128,
+      .rope_base = 150000,
+      .yarn = 32,
+      .type = "mxfp4"}},
 };
 
-struct tensor {
-    char name[64];
-    uint32_t n_dims;
-    uint64_t dims[3];  // columns first
-    enum dtype dtype;
-    uint64_t bytes, offset;
-};
-
-struct writer {
-    struct shape shape;
-    struct buf keys;
-    uint64_t n_keys;
-    struct tensor *tensors;  // [TENSORS_MAX]
-    size_t n_tensors;
-    uint64_t random;
-};
-
-static uint64_t random_word(struct writer *w)
+static bool is_arch(const struct writer *w, const char *name)
 {
-    w->random ^= w->random << 13;
-    w->random ^= w->random >> 7;
-    w->random ^= w->random << 17;
-    return w->random;
+    return strcmp(w->shape.arch, name) == 0;
 }
 
-/* ---- keys ---- */
-
-static void put_text(struct buf *out, const char *text)
+static void head_keys(struct writer *w)
 {
-    uint64_t n = strlen(text);
-    buf_append(out, &n, sizeof n);
-    buf_append(out, text, n);
-}
-
-static void put_key(struct writer *w, const char *key, uint32_t kind)
-{
-    put_text(&w->keys, key);
-    buf_append(&w->keys, &kind, sizeof kind);
-    w->n_keys++;
-}
-
-static void key_text(struct writer *w, const char *key, const char *text)
-{
-    put_key(w, key, GGUF_STRING);
-    put_text(&w->keys, text);
-}
-
-static void key_u32(struct writer *w, const char *key, size_t value)
-{
-    uint32_t word = (uint32_t)value;
-    put_key(w, key, GGUF_U32);
-    buf_append(&w->keys, &word, sizeof word);
-}
-
-static void arch_u32(struct writer *w, const char *suffix, size_t value)
-{
-    char key[128];
-    snprintf(key, sizeof key, "%s.%s", w->shape.arch, suffix);
-    key_u32(w, key, value);
-}
-
-static void arch_f32(struct writer *w, const char *suffix, float value)
-{
-    char key[128];
-    snprintf(key, sizeof key, "%s.%s", w->shape.arch, suffix);
-    put_key(w, key, GGUF_F32);
-    buf_append(&w->keys, &value, sizeof value);
+    const struct shape *s = &w->shape;
+    if (!is_arch(w, "deepseek2")) {
+        arch_u32(w, "attention.head_count_kv", s->kv_heads);
+        arch_u32(w, "attention.key_length", s->head_dim);
+        arch_u32(w, "attention.value_length", s->head_dim);
+        arch_u32(w, "rope.dimension_count", s->head_dim);
+        return;
+    }
+    arch_u32(w, "attention.head_count_kv", s->kv_b ? s->heads : 1);
+    arch_u32(w, "attention.key_length", s->rotated + (s->kv_b ? s->nope : s->kv_rank));
+    arch_u32(w, "attention.value_length", s->kv_b ? s->value_dim : s->kv_rank);
+    if (!s->kv_b) {
+        arch_u32(w, "attention.key_length_mla", s->rotated + s->nope);
+        arch_u32(w, "attention.value_length_mla", s->value_dim);
+    }
+    arch_u32(w, "attention.kv_lora_rank", s->kv_rank);
+    arch_u32(w, "attention.q_lora_rank", 0);  // llama.cpp asks for it at most depths
+    arch_u32(w, "rope.dimension_count", s->rotated);
 }
 
 static void shape_keys(struct writer *w)
@@ -122,126 +155,28 @@ static void shape_keys(struct writer *w)
     arch_u32(w, "embedding_length", s->embd);
     arch_u32(w, "feed_forward_length", s->ff);
     arch_u32(w, "attention.head_count", s->heads);
-    arch_u32(w, "attention.head_count_kv", s->kv_heads);
-    arch_u32(w, "attention.key_length", s->head_dim);
-    arch_u32(w, "attention.value_length", s->head_dim);
-    arch_u32(w, "rope.dimension_count", s->head_dim);
+    head_keys(w);
     arch_u32(w, "vocab_size", s->vocab);
     arch_f32(w, "attention.layer_norm_rms_epsilon", 1e-5f);
     arch_f32(w, "rope.freq_base", (float)s->rope_base);
+    if (s->yarn) {
+        arch_text(w, "rope.scaling.type", "yarn");
+        arch_f32(w, "rope.scaling.factor", (float)s->yarn);
+        arch_u32(w, "rope.scaling.original_context_length", 4096);
+    }
+    if (s->yarn && is_arch(w, "deepseek2"))
+        arch_f32(w, "rope.scaling.yarn_log_multiplier", 0.0707f);
+    if (s->window)
+        arch_u32(w, "attention.sliding_window", s->window);
     if (s->experts == 0)
         return;
     arch_u32(w, "expert_count", s->experts);
     arch_u32(w, "expert_used_count", s->experts_used);
     arch_u32(w, "expert_feed_forward_length", s->expert_ff);
-}
-
-/* ---- tokenizer ---- */
-
-/* The words of bench.py's prompts, each with the merges " r", " ri", ... that lead to it. */
-static const char *const WORDS[] = {
-    "river",   "stone",  "window",  "garden", "market", "letter", "winter", "bridge",
-    "signal",  "copper", "engine",  "paper",  "forest", "harbor", "silver", "candle",
-    "mirror",  "valley", "thunder", "basket", "ladder", "meadow", "pocket", "shadow",
-    "velvet",  "walnut", "yellow",  "zebra",  "anchor", "butter", "cotton", "desert",
-    "feather", "guitar", "hammer",  "island", "jacket", "kettle", "lemon"};
-enum { N_WORDS = sizeof WORDS / sizeof *WORDS, PIECES_MAX = 512, N_CONTROL = 3 };
-static const char *const CONTROL[N_CONTROL] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
-static const char *const TEMPLATE =
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-
-/* GPT-2's printable stand-in for a byte, as UTF-8. */
-static void byte_text(unsigned byte, char text[4])
-{
-    unsigned code = byte, n = 0;
-    for (unsigned b = 0; b < 256; b++) {
-        bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        if (b == byte && !printable)
-            code = 256 + n;
-        n += !printable;
-    }
-    size_t at = 0;
-    if (code >= 0x80)
-        text[at++] = (char)(0xc0 | code >> 6);
-    text[at++] = (char)(code < 0x80 ? code : (0x80 | (code & 0x3f)));
-    text[at] = '\0';
-}
-
-struct pieces {
-    char text[PIECES_MAX][24];
-    char merge[PIECES_MAX][32];
-    size_t n;
-};
-
-static void make_pieces(struct pieces *pieces)
-{
-    pieces->n = 0;
-    char space[4];
-    byte_text(' ', space);
-    for (size_t i = 0; i < N_WORDS; i++) {
-        for (size_t n = 1; n <= strlen(WORDS[i]); n++) {
-            char text[24], merge[32];
-            snprintf(text, sizeof text, "%s%.*s", space, (int)n, WORDS[i]);
-            snprintf(merge, sizeof merge, "%s%.*s %c", space, (int)n - 1, WORDS[i],
-                     WORDS[i][n - 1]);
-            bool is_new = true;
-            for (size_t k = 0; k < pieces->n; k++)
-                is_new = is_new && strcmp(pieces->text[k], text) != 0;
-            if (!is_new || pieces->n == PIECES_MAX)
-                continue;
-            memcpy(pieces->text[pieces->n], text, sizeof text);
-            memcpy(pieces->merge[pieces->n++], merge, sizeof merge);
-        }
-    }
-}
-
-static void put_array(struct writer *w, const char *key, uint32_t kind, uint64_t n)
-{
-    put_key(w, key, GGUF_ARRAY);
-    buf_append(&w->keys, &kind, sizeof kind);
-    buf_append(&w->keys, &n, sizeof n);
-}
-
-static bool tokenizer_keys(struct writer *w)
-{
-    static struct pieces pieces;
-    make_pieces(&pieces);
-    size_t n_vocab = w->shape.vocab, n_fixed = 256 + pieces.n + N_CONTROL;
-    if (n_vocab < n_fixed) {
-        fprintf(stderr, "vocab must be %zu or more\n", n_fixed);
-        return false;
-    }
-    key_text(w, "tokenizer.ggml.model", "gpt2");
-    key_text(w, "tokenizer.ggml.pre", "gpt-2");
-    put_array(w, "tokenizer.ggml.tokens", GGUF_STRING, n_vocab);
-    for (size_t id = 0; id < n_vocab; id++) {
-        char text[32], space[4];
-        byte_text(' ', space);
-        if (id < 256)
-            byte_text((unsigned)id, text);
-        else if (id < 256 + pieces.n)
-            snprintf(text, sizeof text, "%s", pieces.text[id - 256]);
-        else if (id < n_vocab - N_CONTROL)
-            snprintf(text, sizeof text, "%sw%zu", space, id);
-        else
-            snprintf(text, sizeof text, "%s", CONTROL[id - (n_vocab - N_CONTROL)]);
-        put_text(&w->keys, text);
-    }
-    put_array(w, "tokenizer.ggml.token_type", GGUF_I32, n_vocab);
-    for (size_t id = 0; id < n_vocab; id++) {
-        int32_t type = id < n_vocab - N_CONTROL ? 1 : 3;
-        buf_append(&w->keys, &type, sizeof type);
-    }
-    put_array(w, "tokenizer.ggml.merges", GGUF_STRING, pieces.n);
-    for (size_t i = 0; i < pieces.n; i++)
-        put_text(&w->keys, pieces.merge[i]);
-    key_u32(w, "tokenizer.ggml.bos_token_id", n_vocab - N_CONTROL);
-    key_u32(w, "tokenizer.ggml.eos_token_id", n_vocab - N_CONTROL);
-    put_key(w, "tokenizer.ggml.add_bos_token", GGUF_BOOL);
-    buf_append_char(&w->keys, '\0');
-    key_text(w, "tokenizer.chat_template", TEMPLATE);
-    return true;
+    if (s->shared)
+        arch_u32(w, "expert_shared_count", s->shared);
+    if (s->dense)
+        arch_u32(w, "leading_dense_block_count", s->dense);
 }
 
 /* ---- tensors ---- */
@@ -299,71 +234,125 @@ static bool has_more_bits(size_t layer, size_t n_layers)
     return layer < n_layers / 8 || layer >= 7 * n_layers / 8 || (layer - n_layers / 8) % 3 == 2;
 }
 
-static void layer_tensors(struct writer *w, size_t layer, enum dtype base, enum dtype more)
+/* Types of a layer's matrices: most, those that need more bits, experts. */
+struct types {
+    enum dtype base, more, expert;
+};
+
+struct row {
+    const char *suffix;
+    bool present;
+    enum dtype dtype;
+    size_t n_columns, n_rows, n_matrices;  // n_rows 0 = a vector
+};
+
+static void add_rows(struct writer *w, size_t layer, const struct row *rows, size_t n)
 {
-    const struct shape *s = &w->shape;
-    size_t n_q = s->heads * s->head_dim, n_kv = s->kv_heads * s->head_dim, e = s->experts;
-    bool qwen2 = strcmp(s->arch, "qwen2") == 0, qwen3 = strncmp(s->arch, "qwen3", 5) == 0;
-    enum dtype sensitive = has_more_bits(layer, s->layers) ? more : base;
-    const struct {
-        const char *suffix;
-        bool present;
-        enum dtype dtype;
-        size_t n_columns, n_rows, n_matrices;
-    } rows[] = {
-        {"attn_norm", true, base, s->embd, 0, 0},
-        {"attn_q", true, base, s->embd, n_q, 0},
-        {"attn_k", true, base, s->embd, n_kv, 0},
-        {"attn_v", true, sensitive, s->embd, n_kv, 0},
-        {"attn_output", true, base, n_q, s->embd, 0},
-        {"attn_q_norm", qwen3, base, s->head_dim, 0, 0},
-        {"attn_k_norm", qwen3, base, s->head_dim, 0, 0},
-        {"ffn_norm", true, base, s->embd, 0, 0},
-        {"ffn_gate", e == 0, base, s->embd, s->ff, 0},
-        {"ffn_up", e == 0, base, s->embd, s->ff, 0},
-        {"ffn_down", e == 0, sensitive, s->ff, s->embd, 0},
-        {"ffn_gate_inp", e > 0, DTYPE_F32, s->embd, e, 0},
-        {"ffn_gate_exps", e > 0, base, s->embd, s->expert_ff, e},
-        {"ffn_up_exps", e > 0, base, s->embd, s->expert_ff, e},
-        {"ffn_down_exps", e > 0, sensitive, s->expert_ff, s->embd, e},
-    };
     char name[64];
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (!rows[i].present)
             continue;
-        snprintf(name, sizeof name, "blk.%zu.%s.weight", layer, rows[i].suffix);
+        snprintf(name, sizeof name, "blk.%zu.%s", layer, rows[i].suffix);
         add_tensor(w, name, rows[i].dtype, rows[i].n_columns, rows[i].n_rows, rows[i].n_matrices);
     }
-    static const char *const biased[] = {"attn_q", "attn_k", "attn_v"};
-    for (size_t i = 0; qwen2 && i < 3; i++) {
-        snprintf(name, sizeof name, "blk.%zu.%s.bias", layer, biased[i]);
-        add_tensor(w, name, DTYPE_F32, i == 0 ? n_q : n_kv, 0, 0);
-    }
+}
+
+static void attention_tensors(struct writer *w, size_t layer, const struct types *t)
+{
+    const struct shape *s = &w->shape;
+    size_t n_q = s->heads * s->head_dim, n_kv = s->kv_heads * s->head_dim;
+    bool qwen3 = strncmp(s->arch, "qwen3", 5) == 0, oss = is_arch(w, "gpt-oss");
+    bool biased = oss || is_arch(w, "qwen2");
+    enum dtype sensitive = has_more_bits(layer, s->layers) ? t->more : t->base;
+    const struct row rows[] = {
+        {"attn_norm.weight", true, DTYPE_F32, s->embd, 0, 0},
+        {"attn_q.weight", true, t->base, s->embd, n_q, 0},
+        {"attn_k.weight", true, t->base, s->embd, n_kv, 0},
+        {"attn_v.weight", true, sensitive, s->embd, n_kv, 0},
+        {"attn_output.weight", true, t->base, n_q, s->embd, 0},
+        {"attn_q_norm.weight", qwen3, DTYPE_F32, s->head_dim, 0, 0},
+        {"attn_k_norm.weight", qwen3, DTYPE_F32, s->head_dim, 0, 0},
+        {"attn_q.bias", biased, DTYPE_F32, n_q, 0, 0},
+        {"attn_k.bias", biased, DTYPE_F32, n_kv, 0, 0},
+        {"attn_v.bias", biased, DTYPE_F32, n_kv, 0, 0},
+        {"attn_output.bias", oss, DTYPE_F32, s->embd, 0, 0},
+        {"attn_sinks.weight", oss, DTYPE_F32, s->heads, 0, 0},
+    };
+    add_rows(w, layer, rows, sizeof rows / sizeof *rows);
+}
+
+/* The quantiser of llama.cpp leaves the split decompressions in floats. */
+static void latent_tensors(struct writer *w, size_t layer, const struct types *t)
+{
+    const struct shape *s = &w->shape;
+    size_t n_low = s->kv_rank + s->rotated, n_out = s->heads * s->value_dim;
+    const struct row rows[] = {
+        {"attn_norm.weight", true, DTYPE_F32, s->embd, 0, 0},
+        {"attn_q.weight", true, t->base, s->embd, s->heads * (s->nope + s->rotated), 0},
+        {"attn_kv_a_mqa.weight", true, t->base, s->embd, n_low, 0},
+        {"attn_kv_a_norm.weight", true, DTYPE_F32, s->kv_rank, 0, 0},
+        {"attn_kv_b.weight", s->kv_b, t->base, s->kv_rank, s->heads * s->nope + n_out, 0},
+        {"attn_k_b.weight", !s->kv_b, DTYPE_F16, s->nope, s->kv_rank, s->heads},
+        {"attn_v_b.weight", !s->kv_b, DTYPE_F16, s->kv_rank, s->value_dim, s->heads},
+        {"attn_output.weight", true, t->base, n_out, s->embd, 0},
+    };
+    add_rows(w, layer, rows, sizeof rows / sizeof *rows);
+}
+
+static void feed_forward_tensors(struct writer *w, size_t layer, const struct types *t)
+{
+    const struct shape *s = &w->shape;
+    size_t e = layer < s->dense ? 0 : s->experts, n_shared = s->shared * s->expert_ff;
+    bool oss = is_arch(w, "gpt-oss"), shared = e > 0 && s->shared > 0;
+    bool sensitive = has_more_bits(layer, s->layers) && t->more != t->base;
+    enum dtype down = sensitive ? t->more : t->base;
+    enum dtype down_exps = sensitive ? t->more : t->expert;
+    const struct row rows[] = {
+        {oss ? "post_attention_norm.weight" : "ffn_norm.weight", true, DTYPE_F32, s->embd, 0, 0},
+        {"ffn_gate.weight", e == 0, t->base, s->embd, s->ff, 0},
+        {"ffn_up.weight", e == 0, t->base, s->embd, s->ff, 0},
+        {"ffn_down.weight", e == 0, down, s->ff, s->embd, 0},
+        {"ffn_gate_inp.weight", e > 0, DTYPE_F32, s->embd, e, 0},
+        {"ffn_gate_exps.weight", e > 0, t->expert, s->embd, s->expert_ff, e},
+        {"ffn_up_exps.weight", e > 0, t->expert, s->embd, s->expert_ff, e},
+        {"ffn_down_exps.weight", e > 0, down_exps, s->expert_ff, s->embd, e},
+        {"ffn_gate_inp.bias", oss, DTYPE_F32, e, 0, 0},
+        {"ffn_gate_exps.bias", oss, DTYPE_F32, s->expert_ff, e, 0},
+        {"ffn_up_exps.bias", oss, DTYPE_F32, s->expert_ff, e, 0},
+        {"ffn_down_exps.bias", oss, DTYPE_F32, s->embd, e, 0},
+        {"ffn_gate_shexp.weight", shared, t->base, s->embd, n_shared, 0},
+        {"ffn_up_shexp.weight", shared, t->base, s->embd, n_shared, 0},
+        {"ffn_down_shexp.weight", shared, down, n_shared, s->embd, 0},
+    };
+    add_rows(w, layer, rows, sizeof rows / sizeof *rows);
 }
 
 static bool list_tensors(struct writer *w)
 {
     const struct shape *s = &w->shape;
-    enum dtype base, more, output;
+    struct types t;
+    enum dtype output = DTYPE_Q6_K;
     if (strcasecmp(s->type, "q4_k_m") == 0) {
-        base = DTYPE_Q4_K;
-        more = output = DTYPE_Q6_K;
+        t = (struct types){DTYPE_Q4_K, DTYPE_Q6_K, DTYPE_Q4_K};
     } else if (strcasecmp(s->type, "q5_k_m") == 0) {
-        base = DTYPE_Q5_K;
-        more = output = DTYPE_Q6_K;
-    } else if (dtype_parse(s->type, &base)) {
-        more = base;
-        output = dtype_info(base)->block_elements > 1 ? DTYPE_Q8_0 : base;
+        t = (struct types){DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_Q5_K};
+    } else if (strcasecmp(s->type, "mxfp4") == 0) {
+        t = (struct types){output = DTYPE_Q8_0, DTYPE_Q8_0, DTYPE_MXFP4};
+    } else if (dtype_parse(s->type, &t.base)) {
+        t.more = t.expert = t.base;
+        output = dtype_info(t.base)->block_elements > 1 ? DTYPE_Q8_0 : t.base;
     } else {
         fprintf(stderr, "unknown type %s\n", s->type);
         return false;
     }
-    add_tensor(w, "token_embd.weight", s->tied ? output : base, s->embd, s->vocab, 0);
+    add_tensor(w, "token_embd.weight", s->tied ? output : t.base, s->embd, s->vocab, 0);
     add_tensor(w, "output_norm.weight", DTYPE_F32, s->embd, 0, 0);
     if (!s->tied)
         add_tensor(w, "output.weight", output, s->embd, s->vocab, 0);
-    for (size_t layer = 0; layer < s->layers; layer++)
-        layer_tensors(w, layer, base, more);
+    for (size_t layer = 0; layer < s->layers; layer++) {
+        (s->kv_rank ? latent_tensors : attention_tensors)(w, layer, &t);
+        feed_forward_tensors(w, layer, &t);
+    }
     return true;
 }
 
@@ -503,7 +492,16 @@ static bool set_key(struct shape *s, const char *argument)
         {"experts", &s->experts, NULL},
         {"experts_used", &s->experts_used, NULL},
         {"expert_ff", &s->expert_ff, NULL},
+        {"shared", &s->shared, NULL},
+        {"dense", &s->dense, NULL},
+        {"kv_rank", &s->kv_rank, NULL},
+        {"nope", &s->nope, NULL},
+        {"rotated", &s->rotated, NULL},
+        {"value_dim", &s->value_dim, NULL},
+        {"kv_b", &s->kv_b, NULL},
+        {"window", &s->window, NULL},
         {"rope_base", &s->rope_base, NULL},
+        {"yarn", &s->yarn, NULL},
         {"seed", &s->seed, NULL},
         {"arch", NULL, &s->arch},
         {"type", NULL, &s->type},
@@ -537,11 +535,11 @@ int main(int argc, char **argv)
         valid = set_key(&w.shape, argv[i]);
     valid = valid && w.shape.layers >= 1 && w.shape.layers <= 300 && w.shape.embd >= 32;
     if (!valid) {
-        fprintf(stderr, "usage: make_model OUT.gguf [135m|1b|3b|moe] [key=value ...]; see the head "
-                        "of make_model.c\n");
+        fprintf(stderr, "usage: make_model OUT.gguf [preset] [key=value ...]; see the head of "
+                        "make_model.c\n");
         return 2;
     }
-    w.random = w.shape.seed * 0x9e3779b97f4a7c15u | 1;
+    w.random = (w.shape.seed + 1) * 0x9e3779b97f4a7c15u | 1;
     w.tensors = mem_calloc(TENSORS_MAX, sizeof *w.tensors);
     buf_init(&w.keys, KEYS_BYTES_MAX);
     shape_keys(&w);
