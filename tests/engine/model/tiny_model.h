@@ -460,7 +460,7 @@ static inline void tiny_keys(struct tiny_writer *w)
         {"attention.key_length_mla", m->head_dim, absorbed},
         {"attention.value_length_mla", value_dim, absorbed},
         {"attention.kv_lora_rank", m->kv_rank, m->kv_rank > 0},
-        {"attention.q_lora_rank", m->q_rank, m->q_rank > 0},
+        {"attention.q_lora_rank", m->q_rank, m->kv_rank > 0},
         {"attention.sliding_window", m->window, m->window > 0},
         {"attention.sliding_window_pattern", m->window_period, m->window_period > 0},
         {"nextn_predict_layers", m->n_draft, m->n_draft > 0},
