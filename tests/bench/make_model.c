@@ -4,9 +4,9 @@
  *
  * Presets set a shape, keys change it: arch=llama|qwen2|qwen3|qwen3moe|deepseek2|gpt-oss layers=
  * embd= heads= kv_heads= head_dim= ff= vocab= ctx= tied=0|1 experts= experts_used= expert_ff=
- * shared= dense= kv_rank= nope= rotated= value_dim= kv_b=0|1 window= rope_base= yarn= seed= type= (a
- * GGUF type such as q8_0, or q4_k_m or q5_k_m, the mixes of llama.cpp's quantiser, or mxfp4: experts
- * in it, all else in Q8_0, as gpt-oss is published).
+ * shared= dense= kv_rank= nope= rotated= value_dim= kv_b=0|1 window= rope_base= yarn= seed= type=
+ * (a GGUF type such as q8_0, or q4_k_m or q5_k_m, the mixes of llama.cpp's quantiser, or mxfp4:
+ * experts in it, all else in Q8_0, as gpt-oss is published).
  *
  * deepseek-v2-lite, qwen3-30b-a3b and gpt-oss-20b have the layers of those models, but 4 to 6 of 24
  * to 48; the vocabulary is cut alike, so that the output keeps about its share of a token's bytes.
