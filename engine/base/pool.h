@@ -2,8 +2,9 @@
  *
  * pool_run() is a fork and a join. The caller is worker 0; workers spin shortly for the next task
  * and then sleep, so that a step of a hundred small tasks costs no system calls and an idle server
- * costs nothing. Items are dealt out in contiguous slices: a static share each, then stealing in
- * chunks of `grain`. The function must give the same result however the range is cut. */
+ * costs nothing. Items are dealt out in contiguous slices: a static share each, taken in pieces
+ * that shrink to `grain`, then stealing. The function must give the same result however the range
+ * is cut. */
 #ifndef WICARA_BASE_POOL_H
 #define WICARA_BASE_POOL_H
 

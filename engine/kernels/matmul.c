@@ -26,7 +26,7 @@ enum {
     ROWS_BYTES = 768 * 1024,  // of quantised activations that stay in L2 beside the run
     ITEM_BYTES = 32 * 1024,   // weights worth a grab from the pool: about 2 us of streaming
     EDGE_ROWS = 64,           // of the tile for a partial last panel
-    MANY_ROWS = 20,           // rows from which a run pays for preparing all of them
+    MANY_ROWS = 20,           // rows from which only a whole run pays for preparing all of them
     PAIR_ROWS = 24,           // of the tile for rows with a rest: enough for every level's many
     PAIR_FLOATS = 6144,       // of that tile: 24 KB of the worker's stack
     REST_COLS = 256,          // of a row's rest at a time
@@ -226,9 +226,9 @@ void matmul_many(const struct kernels *kernels, struct pool *pool, const struct 
     size_t n_rows = row_panels / n_panels;
     size_t panel_cost = bytes / n_panels * (1 + n_rows / 4);
     size_t grain = ITEM_BYTES / (panel_cost ? panel_cost : 1);
-    size_t share = n_panels / (3 * pool_threads(pool));
-    if (n_rows >= MANY_ROWS && grain < share)
-        grain = share;
+    size_t run = RUN_BYTES * n_panels / bytes, share = n_panels / (3 * pool_threads(pool));
+    if (n_rows >= MANY_ROWS && grain < run)
+        grain = run < share ? run : share;
     pool_run(pool, n_panels, grain > 0 ? grain : 1, matmul_worker, &task);
 }
 

@@ -1,5 +1,6 @@
-/* The compute pool: every item exactly once, however many threads and whatever the grain; thousands
- * of tiny runs; workers' numbers; creation without memory. Run under VARIANT=tsan as well. */
+/* The compute pool: every item exactly once, however many threads and whatever the grain; pieces
+ * that shrink; thousands of tiny runs; workers' numbers; creation without memory. Run under
+ * VARIANT=tsan as well. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,6 +75,30 @@ static void test_ranges(void **state)
         }
         pool_free(pool);
     }
+}
+
+/* The last piece of a share is the one that all others wait for: it is one grain. */
+static void largest_end(void *context, size_t first, size_t last, size_t worker)
+{
+    _Atomic size_t *largest = context;
+    (void)worker;
+    for (size_t most; last % 512 == 0 && last - first > (most = *largest);) {
+        if (atomic_compare_exchange_weak(largest, &most, last - first))
+            break;
+    }
+}
+
+static void test_pieces_shrink(void **state)
+{
+    struct pool *pool;
+    (void)state;
+    assert_int_equal(pool_create(&pool, 2, NULL), OK);
+    for (size_t grain = 1; grain <= 4; grain *= 2) {
+        _Atomic size_t largest = 0;
+        pool_run(pool, 1024, grain, largest_end, (void *)&largest);
+        assert_int_equal(largest, grain);
+    }
+    pool_free(pool);
 }
 
 static void add_range(void *context, size_t first, size_t last, size_t worker)
@@ -179,11 +204,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_many_tiny_runs),
-        cmocka_unit_test(test_runs_see_each_other),
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_ranges),         cmocka_unit_test(test_pieces_shrink),
+        cmocka_unit_test(test_many_tiny_runs), cmocka_unit_test(test_runs_see_each_other),
+        cmocka_unit_test(test_create),         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
