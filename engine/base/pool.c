@@ -6,11 +6,11 @@
  * late finds the gate closed and touches nothing, so one slow core never holds up a task that the
  * others have finished.
  *
- * Items: each thread owns a slice and a cursor in it; who is done with his own slice steals from the
- * others. Each takes a quarter of what is left of a slice, so that pieces are large at first and
- * small at the end, where the last one keeps all others waiting. Waiting: workers spin for SPIN_NS
- * after a task, because the next one usually follows at once, then sleep. With more threads than
- * cores nobody spins. */
+ * Items: each thread owns a slice and a cursor in it; who is done with his own slice steals from
+ * the others. Each takes a quarter of what is left of a slice, so that pieces are large at first
+ * and small at the end, where the last one keeps all others waiting. Waiting: workers spin for
+ * SPIN_NS after a task, because the next one usually follows at once, then sleep. With more threads
+ * than cores nobody spins. */
 #include "engine/base/pool.h"
 
 #include <assert.h>
