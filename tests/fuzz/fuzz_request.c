@@ -7,6 +7,7 @@
  * three put another value into a field, most others would only break the JSON.
  *
  * fuzz-sources: engine/base server/params.c server/params_table.c server/json_members.c
+ *   engine/engine_sampling.c tests/fuzz/no_model_file.c
  *   server/generation_request.c server/request_lists.c server/structured.c server/chat_request.c
  *   server/chat_tools.c server/chat_reasoning.c server/completion_request.c server/api_error.c
  * fuzz-libraries: -lcjson -lnettle -lm -lpthread */
