@@ -13,7 +13,7 @@ model=$1
 out=$2
 shift 2
 all_parts="tokens published checkpoints templates bytes planted disconnects start logits greedy scores
-           streamed schema grammar"
+           lm-eval streamed schema grammar"
 
 sh tests/bench/build_peers.sh source
 peer=build/peers/source
@@ -88,11 +88,13 @@ for part; do
         $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" --numerics precise
         $python tests/golden/model/scores.py --model "$model" --binary "$out/wicara" \
             --mean 0.1 --p99 0.5 ;;
+    lm-eval)
+        sh tests/golden/model/lm_eval.sh "$venv" --model "$model" --binary "$out/wicara" ;;
     streamed)
         python3 tests/torture/streamed_whole.py --model "$model" --binary "$out/wicara" --count 500 ;;
     schema)
         FAKE_DELAY_MS=0 python3 tests/torture/schema.py --model "$model" --binary "$out/wicara_fake" \
-            --examples 400 --requests 100000
+            --examples 400 --requests 100000 --pairs 2
         python3 tests/torture/schema.py --model "$model" --binary "$out/wicara" --examples 5 ;;
     greedy)
         $python tests/golden/model/greedy.py --model "$model" --binary "$out/wicara" ;;
