@@ -234,7 +234,7 @@ def commands_of(group, args):
 def spread(values):
     if len(values) < 2:
         return f"{values[0]:10.1f}"
-    q = statistics.quantiles(values, n=4)
+    q = statistics.quantiles(values, n=4, method="inclusive")  # never beyond what was measured
     return f"{statistics.median(values):10.1f} ({q[0]:.1f}..{q[2]:.1f})"
 
 

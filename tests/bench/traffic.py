@@ -11,6 +11,8 @@ A mixed load has one price only; it is split by what each kind costs the machine
 counts as 1, one of output as OUTPUT_WEIGHT, a cached one as nothing but its share of the others'
 attention, CACHED_WEIGHT: the ratios that hosted services ask.
 """
+import sys
+
 from servers import Stream, percentile, run_streams, seeded, unique_prompt
 
 FIRST_TOKEN_S, GAP_S = 2.0, 0.1
@@ -80,18 +82,26 @@ def holds(result):
     return result is not None and result["first_p99"] <= FIRST_TOKEN_S and result["gap_p99"] <= GAP_S
 
 
+def tell(server, kind, rate, args):
+    """Runs a trace; each one's outcome is printed, since a search takes minutes."""
+    result = run_trace(server, kind, rate, args.traffic_seconds, args.seed)
+    said = "given up" if result is None else " ".join(f"{k} {v:.3g}" for k, v in result.items())
+    print(f"  {server.name} {kind} {rate:g}/s: {said}", file=sys.stderr, flush=True)
+    return result
+
+
 def goodput(server, args):
     values = {}
     for kind in args.traffic_kinds.split(","):
         low, high, best = 0.0, args.traffic_rate, None
         while high <= RATE_MAX:
-            result = run_trace(server, kind, high, args.traffic_seconds, args.seed)
+            result = tell(server, kind, high, args)
             if not holds(result):
                 break
             low, best, high = high, result, 2 * high
         for turn in range(2):
             middle = (low + high) / 2
-            result = run_trace(server, kind, middle, args.traffic_seconds, args.seed)
+            result = tell(server, kind, middle, args)
             if holds(result):
                 low, best = middle, result
             else:
