@@ -28,7 +28,7 @@ struct answer_choice {
     struct buf token_ids;
     size_t n_tokens;  // items in the lists
     size_t n_calls;
-    size_t n_characters;  // code points of text so far (completions: text_offset)
+    size_t n_characters;  // code points of the tokens so far (completions: text_offset)
     bool started;         // its first event came; the echo is out
     bool finished;
     enum finish_reason finish_reason;

@@ -66,7 +66,6 @@ static void write_top(struct buf *out, const struct job_token *token, size_t n_t
 void completion_gather(struct answer *answer, const struct job_event *event)
 {
     struct answer_choice *choice = &answer->choices[event->choice];
-    size_t offset = choice->n_characters;
     buf_append(&choice->text, event->text, event->n_bytes);
     for (size_t i = 0; answer->shape.logprobs && i < event->n_tokens; i++) {
         const struct job_token *token = &event->tokens[i];
@@ -79,16 +78,15 @@ void completion_gather(struct answer *answer, const struct job_event *event)
         write_token_text(&choice->logprobs, token->bytes, token->n_bytes);
         answer_write_float(&choice->token_logprobs, token->logprob);
         write_top(&choice->top_logprobs, token, token->n_top);
-        buf_printf(&choice->text_offset, "%zu", offset);
+        buf_printf(&choice->text_offset, "%zu", choice->n_characters);
         if (!token->is_control || answer->shape.show_control)
-            offset += count_characters(token->bytes, token->n_bytes);
+            choice->n_characters += count_characters(token->bytes, token->n_bytes);
     }
     if (answer->shape.return_token_ids) {
         answer_write_token_ids(&choice->token_ids, event->tokens, event->n_tokens,
                                choice->n_tokens > 0);
     }
     choice->n_tokens += event->n_tokens;
-    choice->n_characters += count_characters(event->text, event->n_bytes);
 }
 
 void completion_gather_prompt(struct answer *answer, struct answer_prompt *prompt,

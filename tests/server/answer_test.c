@@ -193,6 +193,51 @@ static void logprobs(void **state)
     }
 }
 
+/* The space of " \xf0\x9f" is text before its token is: offsets go by tokens, however events cut. */
+static void offsets_of_a_split_character(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {" \xf0\x9f", "\x8c", "\x8a", "x"};
+    static const int expected[] = {0, 2, 2, 2};
+    struct job_token tokens[4];
+    for (int i = 0; i < 4; i++)
+        tokens[i] = (struct job_token){
+            .token = i, .logprob = -1, .bytes = pieces[i], .n_bytes = strlen(pieces[i])};
+    struct job_event cuts[2][3] = {
+        {{.type = EVENT_TEXT,
+          .text = " \xf0\x9f\x8c\x8ax",
+          .n_bytes = 6,
+          .tokens = tokens,
+          .n_tokens = 4}},
+        {{.type = EVENT_TEXT, .text = " ", .n_bytes = 1},
+         {.type = EVENT_TEXT,
+          .text = "\xf0\x9f\x8c\x8a",
+          .n_bytes = 4,
+          .tokens = tokens,
+          .n_tokens = 3},
+         {.type = EVENT_TEXT, .text = "x", .n_bytes = 1, .tokens = tokens + 3, .n_tokens = 1}}};
+    struct answer_shape shape = {
+        .endpoint = ENDPOINT_COMPLETIONS, .n_choices = 1, .logprobs = true, .prompt_logprobs = -1};
+    for (int cut = 0; cut < 2; cut++) {
+        struct answer answer;
+        struct buf out;
+        buf_init(&out, 1 << 16);
+        assert_true(answer_init(&answer, &shape));
+        assert_true(answer_prepare(&answer, "m", "fp", 0, 0));
+        for (int i = 0; i < (cut ? 3 : 1); i++)
+            assert_true(answer_event(&answer, 0, &cuts[cut][i], &out));
+        assert_true(answer_event(&answer, 0, &finished, &out));
+        assert_true(answer_event(&answer, 0, &done, &out));
+        cJSON *root = strict(out.bytes, out.n_bytes);
+        const cJSON *offset = at(at(at(root, "choices")->child, "logprobs"), "text_offset")->child;
+        for (int i = 0; i < 4; i++, offset = offset->next)
+            assert_int_equal(offset->valueint, expected[i]);
+        cJSON_Delete(root);
+        answer_release(&answer);
+        buf_release(&out);
+    }
+}
+
 static void strange_choices_are_refused(void **state)
 {
     (void)state;
@@ -216,6 +261,7 @@ int main(void)
         cmocka_unit_test(any_cut_says_the_same),
         cmocka_unit_test(floats),
         cmocka_unit_test(logprobs),
+        cmocka_unit_test(offsets_of_a_split_character),
         cmocka_unit_test(strange_choices_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
