@@ -5,8 +5,9 @@ N different requests (greedy and seeded) are answered each alone by a first serv
 speculation. Then other servers answer them all at once, over the thread counts, prefill chunks, with
 and without the prefix cache and speculation, with a KV pool so small that sequences are preempted,
 and after a restart; some of it once more in the numerics class precise. Token ids and the top-20
-log-probabilities, printed in full float precision, must be identical every time. The requests go over every way of sampling and stopping, several choices,
-scored prompts and echoed completions.
+log-probabilities, printed in full float precision, must be identical every time. The requests go over
+every way of sampling and stopping, several choices, scored prompts, echoed completions, grammars and
+tool calls.
 
     same_bytes.py --model FILE [--binary build/release/wicara] [--count 64] [--quick]
 
@@ -62,6 +63,8 @@ def make_requests(count, quick):
         if i % 4 == 1:  # must not end before it has outgrown that room
             body.pop("stop", None)
             body.pop("stop_token_ids", None)
+        if i % 4 == 3:
+            add_form(body, i // 4, i % 6 == 5)
         if i % 6 == 5:  # the same as a plain text that is echoed and scored
             prompt = "\n".join(m["content"] for m in body.pop("messages"))
             del body["logprobs"], body["top_logprobs"]
@@ -82,11 +85,36 @@ EXTRAS = [
     {"logit_bias": [["and", False], [5, 2.5]], "stop_token_ids": [28], "min_tokens": 5},
 ]
 
+ORDER = {"type": "object", "properties": {
+    "list": {"type": "array", "minItems": 3, "items": {"type": "string", "minLength": 4}},
+    "n": {"type": "integer"}, "next": {"$ref": "#"}}, "required": ["list"], "additionalProperties": False}
+TOOLS = [{"type": "function", "function": {"name": "order", "strict": True, "parameters": {
+    "type": "object", "properties": {"dish": {"type": "string", "minLength": 20}, "n": {"enum": [1, 2]}},
+    "required": ["dish", "n"], "additionalProperties": False}}}]
+FORMS = [
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "order", "schema": ORDER}}},
+    {"tools": TOOLS, "tool_choice": "required"},
+    {"guided_regex": "([a-z]{2,9} ){12,60}[.!]"},
+    {"tools": TOOLS},
+    {"grammar": 'root ::= ("- " [a-z ]{4,40} "\\n"){4,20}'},
+    {"guided_choice": ["it is far away and it is cold out here", "it was far away and was cold out here"]},
+    {"response_format": {"type": "json_object"}},
+]
+
+
+def add_form(body, i, is_text):
+    """An answer of a given form; what would keep it from its end goes."""
+    form = FORMS[i % len(FORMS)]
+    body.update(FORMS[0] if is_text and "tools" in form else form)
+    body.pop("min_tokens", None)
+    body["max_tokens"] = max(body["max_tokens"], 80)
+
 
 def essence(answer):
     """What must be identical: ids, text, finish reasons and all log-probabilities as printed."""
     return [(c["index"], c["finish_reason"], c["message"]["content"] if "message" in c else c["text"],
-             c["token_ids"], c["logprobs"], c.get("stop_reason"), answer.get("prompt_logprobs"))
+             c["token_ids"], c["logprobs"], c.get("stop_reason"), answer.get("prompt_logprobs"),
+             c.get("message", {}).get("tool_calls"))
             for c in answer["choices"]]
 
 
