@@ -17,7 +17,7 @@
 #include "engine/kernels/pack.h"
 
 enum {
-    ROWS_MAX = 8,  // 8 int and 8 float sums leave room for weights and scales
+    ROWS_MAX = 8,   // 8 int and 8 float sums leave room for weights and scales
     FOLD_ROWS = 5,  // from here on the halves' scales of Q2_K go into the quants
     PREFETCH_BYTES = 1536,
     FAR_BYTES = 5120,  // into L2, which waits for memory with more lines at once than L1

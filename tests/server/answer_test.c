@@ -193,7 +193,7 @@ static void logprobs(void **state)
     }
 }
 
-/* The space of " \xf0\x9f" is text before its token is: offsets go by tokens, wherever text is cut. */
+/* The space of " \xf0\x9f" is text before its token is: offsets go by tokens, however it is cut. */
 static void offsets_of_a_split_character(void **state)
 {
     (void)state;
