@@ -46,6 +46,13 @@ static ALWAYS_INLINE void read_factors(enum dtype dtype, const uint8_t *panel, s
     }
 }
 
+/* One row of Q4_K leaves the fetching to the CPU: its blocks lie one behind the other in one stream,
+ * and whole models decode 8 to 15 % faster (Zen 4); the others lose up to a quarter. */
+static ALWAYS_INLINE bool streams_by_itself(enum dtype dtype)
+{
+    return dtype == DTYPE_Q4_K;
+}
+
 /* n_rows activation rows, from row `row` of the group, by one panel. */
 static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct slice *s,
                                size_t row, const uint8_t *panel, float *y, size_t y_stride)
@@ -63,7 +70,8 @@ static ALWAYS_INLINE void tile(enum dtype dtype, const int n_rows, const struct 
     for (size_t i = 0; i < n; i++, q += ACT_BLOCK) {
         const uint8_t *quants = panel + panel_quants(dtype, s->b_first + i);
         __m512i sum[ROWS_MAX], high_sum[ROWS_MAX];
-        slice_prefetch(s, dtype, panel, i, PREFETCH_BYTES, FAR_BYTES);
+        if (n_rows > 1 || !streams_by_itself(dtype))
+            slice_prefetch(s, dtype, panel, i, PREFETCH_BYTES, FAR_BYTES);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
             sum[r] = high_sum[r] = _mm512_setzero_si512();
