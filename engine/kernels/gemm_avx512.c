@@ -46,8 +46,8 @@ static ALWAYS_INLINE void read_factors(enum dtype dtype, const uint8_t *panel, s
     }
 }
 
-/* One row of Q4_K leaves the fetching to the CPU: its blocks lie one behind the other in one stream,
- * and whole models decode 8 to 15 % faster (Zen 4); the others lose up to a quarter. */
+/* One row of Q4_K leaves the fetching to the CPU: its blocks lie in one stream, and whole models
+ * decode 8 to 15 % faster (Zen 4); one row of the other types loses up to a quarter. */
 static ALWAYS_INLINE bool streams_by_itself(enum dtype dtype)
 {
     return dtype == DTYPE_Q4_K;
