@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/hex.h"
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
 #include "engine/base/utf8.h"
@@ -61,10 +62,10 @@ static int32_t hex4(const struct scan *scan, size_t at)
         return -1;
     int32_t value = 0;
     for (size_t i = at; i < at + 4; i++) {
-        unsigned char c = (unsigned char)scan->text[i];
-        if (!isxdigit(c))
+        int digit = hex_digit(scan->text[i]);
+        if (digit < 0)
             return -1;
-        value = value * 16 + (c <= '9' ? c - '0' : (c | 32) - 'a' + 10);
+        value = value * 16 + digit;
     }
     return value;
 }

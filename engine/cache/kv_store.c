@@ -181,7 +181,8 @@ static void name_of(char name[NAME_BYTES], const uint8_t hash[SHA256_BYTES], uin
     snprintf(name + NAME_HEX, NAME_BYTES - NAME_HEX, "-%u.kv", (unsigned)(group % 10));
 }
 
-static int hex_digit(char c)
+/* Names are written in lower case: others are not ours. */
+static int lower_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
@@ -190,7 +191,7 @@ static int hex_digit(char c)
 static bool parse_hash(const char *name, uint8_t hash[SHA256_BYTES])
 {
     for (size_t i = 0; i < NAME_HEX; i += 2) {
-        int high = hex_digit(name[i]), low = high < 0 ? -1 : hex_digit(name[i + 1]);
+        int high = lower_digit(name[i]), low = high < 0 ? -1 : lower_digit(name[i + 1]);
         if (low < 0)
             return false;
         hash[i / 2] = (uint8_t)(high * 16 + low);

@@ -8,6 +8,7 @@
  * Rules may recurse, but not to the left. Small rules that do not recurse become part of the
  * lexemes in which they are used; one that can be of any length becomes a lexeme of its own, so
  * that all its uses share their states. */
+#include "engine/base/hex.h"
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
 #include "engine/grammar/build.h"
@@ -174,12 +175,10 @@ static enum status read_char(struct gbnf *g, uint32_t *c)
     uint64_t value = 0;
     for (size_t i = 0; i < n_digits; i++, g->at++) {
         char d = g->at < g->end ? *g->at : ' ';
-        unsigned digit = d >= '0' && d <= '9'                     ? (unsigned)(d - '0')
-                         : (d | 0x20) >= 'a' && (d | 0x20) <= 'f' ? (unsigned)(d | 0x20) - 'a' + 10
-                                                                  : 16;
-        if (digit == 16)
+        int digit = hex_digit(d);
+        if (digit < 0)
             return fail(g, "a bad escape");
-        value = value << 4 | digit;
+        value = value << 4 | (unsigned)digit;
     }
     *c = (uint32_t)value;
     return value <= CHARS_LAST && (value < 0xD800 || value > 0xDFFF) ? OK : fail(g, "a bad escape");

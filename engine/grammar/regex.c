@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "engine/base/hex.h"
 #include "engine/base/utf8.h"
 #include "engine/tokenizer/unicode.h"
 
@@ -140,14 +141,10 @@ static bool parse_hex(struct parser *p, size_t n_digits, uint32_t *out)
     if ((size_t)(p->end - p->at) < n_digits)
         return false;
     for (size_t i = 0; i < n_digits; i++) {
-        char c = p->at[i];
-        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
-                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
-                                                : 16;
-        if (digit == 16)
+        int digit = hex_digit(p->at[i]);
+        if (digit < 0)
             return false;
-        value = value << 4 | digit;
+        value = value << 4 | (unsigned)digit;
     }
     p->at += n_digits;
     *out = value;

@@ -11,6 +11,7 @@
 #include <cjson/cJSON.h>
 #include <math.h>
 
+#include "engine/base/hex.h"
 #include "engine/base/buf.h"
 #include "engine/base/json_scan.h"
 #include "engine/base/mem.h"
@@ -81,13 +82,6 @@ static enum status too_many(struct schema *schema, const cJSON *at)
     char text[80];
     snprintf(text, sizeof text, "more than %d schemas hold at one place", SCHEMA_ITEMS_MAX);
     return schema_fail(schema, ERR_LIMIT, at, "", text);
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'                     ? c - '0'
-           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
-                                                    : -1;
 }
 
 /* One step of a JSON pointer in a URI fragment: ~0, ~1 and %xx undone. Returns its end. */

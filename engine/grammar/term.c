@@ -242,6 +242,26 @@ term term_text(struct terms *terms, const char *text)
     return term_literal(terms, text, strlen(text));
 }
 
+static bool push(struct terms *terms, term t)
+{
+    if (!GROW(terms->budget, terms->stack, terms->stack_capacity, terms->n_stack + 1))
+        return false;
+    terms->stack[terms->n_stack++] = t;
+    return true;
+}
+
+/* Pushes the items of a chain of sequences but the last, which *t becomes; all or none. */
+static bool push_chain(struct terms *terms, term *t)
+{
+    size_t mark = terms->n_stack;
+    for (; terms->nodes[*t].kind == TERM_KIND_CAT; *t = terms->nodes[*t].b)
+        if (!push(terms, terms->nodes[*t].a)) {
+            terms->n_stack = mark;
+            return false;
+        }
+    return true;
+}
+
 term term_cat(struct terms *terms, term a, term b)
 {
     if (a == TERM_NONE || b == TERM_NONE)
@@ -251,14 +271,8 @@ term term_cat(struct terms *terms, term a, term b)
     if (b == TERM_EMPTY)
         return a;
     size_t mark = terms->n_stack;
-    while (terms->nodes[a].kind == TERM_KIND_CAT) {  // lean to the right
-        if (!GROW(terms->budget, terms->stack, terms->stack_capacity, terms->n_stack + 1)) {
-            terms->n_stack = mark;
-            return TERM_NONE;
-        }
-        terms->stack[terms->n_stack++] = terms->nodes[a].a;
-        a = terms->nodes[a].b;
-    }
+    if (!push_chain(terms, &a))  // lean to the right
+        return TERM_NONE;
     term t = intern(terms, (struct term_node){.kind = TERM_KIND_CAT, .a = a, .b = b}, NULL, 0);
     while (terms->n_stack > mark) {
         term head = terms->stack[--terms->n_stack];
@@ -267,14 +281,6 @@ term term_cat(struct terms *terms, term a, term b)
                        0);
     }
     return t;
-}
-
-static bool push(struct terms *terms, term t)
-{
-    if (!GROW(terms->budget, terms->stack, terms->stack_capacity, terms->n_stack + 1))
-        return false;
-    terms->stack[terms->n_stack++] = t;
-    return true;
 }
 
 /* Pushes the term, or its items when it is a list of the same kind. */
@@ -633,13 +639,8 @@ term term_derive_back(struct terms *terms, term t, unsigned byte)
         return byte_set_has(&terms->sets[n.a], byte) ? TERM_EMPTY : TERM_NONE;
     case TERM_KIND_CAT: {  // to the end of the chain, then back
         size_t mark = terms->n_stack;
-        while (terms->nodes[t].kind == TERM_KIND_CAT) {
-            if (!push(terms, terms->nodes[t].a)) {
-                terms->n_stack = mark;
-                return TERM_NONE;
-            }
-            t = terms->nodes[t].b;
-        }
+        if (!push_chain(terms, &t))
+            return TERM_NONE;
         term d = term_derive_back(terms, t, byte);
         bool may_be_empty = terms->nodes[t].is_nullable;
         while (terms->n_stack > mark) {
@@ -684,13 +685,8 @@ term term_without(struct terms *terms, term t, const struct byte_set *bytes)
     }
     case TERM_KIND_CAT: {
         size_t mark = terms->n_stack;
-        while (terms->nodes[t].kind == TERM_KIND_CAT) {
-            if (!push(terms, terms->nodes[t].a)) {
-                terms->n_stack = mark;
-                return TERM_NONE;
-            }
-            t = terms->nodes[t].b;
-        }
+        if (!push_chain(terms, &t))
+            return TERM_NONE;
         term d = term_without(terms, t, bytes);
         while (terms->n_stack > mark) {
             term head = terms->stack[--terms->n_stack];

@@ -9,6 +9,7 @@
  * Source: the jinja2 documentation, "Whitespace Control", and observed behaviour of jinja2 3.1. */
 #include "engine/template/jinja_lex.h"
 
+#include "engine/base/hex.h"
 #include "engine/base/utf8.h"
 #include "engine/template/jinja_number.h"
 #include "engine/template/jinja_text.h"
@@ -265,21 +266,13 @@ static void lex_name(struct lexer *lex)
     advance(lex, end);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 32;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* \xhh, \uhhhh, \Uhhhhhhhh at `at` (behind the letter); the end. */
 static size_t lex_hex_escape(struct lexer *lex, size_t at, size_t end, int n_digits,
                              struct text_builder *b)
 {
     uint32_t c = 0;
     for (int i = 0; i < n_digits; i++, at++) {
-        int digit = at < end ? hex_value(lex->source[at]) : -1;
+        int digit = at < end ? hex_digit(lex->source[at]) : -1;
         if (digit < 0)
             lex_fail(lex, "a string has a truncated \\x, \\u or \\U escape");
         c = c << 4 | (uint32_t)digit;

@@ -6,6 +6,7 @@
  * value, as in Python. \u0000 and lone surrogates are refused. */
 #include "engine/template/json_value.h"
 
+#include "engine/base/hex.h"
 #include "engine/base/utf8.h"
 #include "engine/template/jinja_number.h"
 
@@ -38,10 +39,7 @@ static uint32_t hex4(struct json *json)
 {
     uint32_t c = 0;
     for (int i = 0; i < 4; i++, json->at++) {
-        char h = peek(json);
-        int digit = h >= '0' && h <= '9'                 ? h - '0'
-                    : (h | 32) >= 'a' && (h | 32) <= 'f' ? (h | 32) - 'a' + 10
-                                                         : -1;
+        int digit = hex_digit(peek(json));
         if (digit < 0)
             json_fail(json, "bad \\u escape");
         c = c << 4 | (uint32_t)digit;

@@ -4,6 +4,7 @@
  * leaves them unknown. */
 #include <cjson/cJSON.h>
 
+#include "engine/base/hex.h"
 #include "engine/base/mem.h"
 #include "engine/template/reply_internal.h"
 
@@ -137,14 +138,10 @@ static bool hex4(const char *at, const char *end, unsigned *out)
     if (end - at < 4)
         return false;
     for (int i = 0; i < 4; i++) {
-        char c = at[i];
-        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
-                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
-                                                : 16;
-        if (digit == 16)
+        int digit = hex_digit(at[i]);
+        if (digit < 0)
             return false;
-        *out = *out << 4 | digit;
+        *out = *out << 4 | (unsigned)digit;
     }
     return true;
 }

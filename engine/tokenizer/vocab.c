@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/base/hex.h"
 #include "engine/base/mem.h"
 #include "engine/base/rng.h"
 #include "engine/base/utf8.h"
@@ -264,15 +265,6 @@ static int code_to_byte(uint32_t code)
 size_t vocab_byte_text(unsigned char byte, char out[4])
 {
     return utf8_encode(byte_to_code(byte), out);
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 int vocab_parse_byte(const char *text, size_t n_bytes)

@@ -109,7 +109,8 @@ def compare(cli, directory, count, seed):
     return failed
 
 
-def main():
+def compare_directories(compare):
+    """The command line of these programs; exits with 1 when any directory failed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cli", required=True)
     parser.add_argument("--count", type=int, default=100000)
@@ -124,4 +125,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    compare_directories(compare)

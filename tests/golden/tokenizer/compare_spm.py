@@ -8,7 +8,6 @@ as trusted text (control and unknown pieces cut it too): between the cuts the re
 on the published file. Ids must be equal; those of the trusted texts without cuts are decoded and
 compared with the library's decoding. Exit status 1 on any difference."""
 
-import argparse
 import os
 import re
 import struct
@@ -19,7 +18,7 @@ import sentencepiece
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from compare_json import TRUSTED, checkpoint, report, run
+from compare_json import TRUSTED, checkpoint, compare_directories, report, run
 from texts import Texts
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
@@ -103,19 +102,5 @@ def compare(cli, directory, count, seed):
     return failed
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cli", required=True)
-    parser.add_argument("--count", type=int, default=100000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("directories", nargs="+")
-    args = parser.parse_args()
-    failed = False
-    for directory in args.directories:
-        failed |= compare(args.cli, directory, args.count, args.seed)
-    print("FAILED" if failed else "no difference")
-    sys.exit(failed)
-
-
 if __name__ == "__main__":
-    main()
+    compare_directories(compare)

@@ -6,7 +6,6 @@ Each DIRECTORY holds a tekken.json as published. Checkpoints carry it as a token
 made here: ranks to pairs, the same expression. COUNT seeded texts, as untrusted text: the reference is
 tiktoken on the ranks of tekken.json. Exit status 1 on any difference."""
 
-import argparse
 import base64
 import json
 import os
@@ -17,7 +16,7 @@ import tiktoken
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from compare_json import checkpoint, report, run
+from compare_json import checkpoint, compare_directories, report, run
 from texts import Texts
 
 
@@ -84,18 +83,5 @@ def compare(cli, directory, count, seed):
     return report(os.path.basename(os.path.abspath(directory)), texts, wanted, got)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cli", required=True)
-    parser.add_argument("--count", type=int, default=100000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("directories", nargs="+")
-    args = parser.parse_args()
-    failed = False
-    for directory in args.directories:
-        failed |= compare(args.cli, directory, args.count, args.seed)
-    print("FAILED" if failed else "no difference")
-    sys.exit(failed)
-
-
-main()
+if __name__ == "__main__":
+    compare_directories(compare)
